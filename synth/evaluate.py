@@ -7,6 +7,7 @@ one BLAS thread each.
 """
 
 import os
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +20,10 @@ from threadpoolctl import ThreadpoolController
 
 from synth.casting import CastKernel
 from synth.errors import ShapeError
-from synth.exact import Array, carrier, convert, integers, shift_left
+from synth.exact import Array, Carrier, carrier, convert, integers, shift_left
 from synth.fixed import Fixed, FixedArray, align
 from synth.ir.graph import Graph, Node, Stage
-from synth.ir.ops import Cast, Conv, Movement, Relu, Table
+from synth.ir.ops import Cast, Conv, Dense, Movement, Relu, Table
 from synth.ir.types import Codes
 
 __all__ = ["Evaluator", "evaluate"]
@@ -77,6 +78,7 @@ class Evaluator:
         self._threads = threads or len(os.sched_getaffinity(0))
         typed = graph.stage is Stage.TYPED
         prepare = self._exact if typed else self._float
+        self._memory = threading.local()
         self._steps = _steps(graph, self.wanted, prepare)
         self._constants = {} if typed else {k: v[None] for k, v in graph.constants.items()}
         self._chunk = max(1, _CHUNK_ELEMENTS // _widest(graph))
@@ -163,7 +165,9 @@ class Evaluator:
         elif name in self.graph.constants:
             value = self.graph.constants[name][None]
         else:
-            value = integers(values[name])
+            value = values[name]
+            # A copy in any case: Dense keeps its memory.
+            value = integers(value) if value.dtype.kind == "f" else integers(value.copy())
             if isinstance(kind.format, FixedArray):
                 # Exact: values of a coarser element are multiples of its LSB.
                 shifts = kind.frac - kind.format.frac
@@ -197,7 +201,11 @@ class Evaluator:
             else:
                 arguments.append(len(computed))
                 computed.append((name, shift))
-        moves = isinstance(op, (Movement, Relu)) and len(arguments) == 1
+        if isinstance(op, Dense):
+            return self._dense(node, [a for a in arguments if not isinstance(a, int)], target)
+        if isinstance(op, Relu):
+            return _Step(node.output, _relu_over if node.inputs[0] in owned else op.evaluate, node.inputs, ())
+        moves = isinstance(op, Movement) and len(arguments) == 1
 
         def run(*arrays: Array) -> Array:
             if moves:
@@ -208,6 +216,27 @@ class Evaluator:
             return op.evaluate(*[ready[a] if isinstance(a, int) else a for a in arguments])
 
         return _Step(node.output, run, tuple(name for name, _ in computed), ())
+
+    def _dense(self, node: Node, parameters: Sequence[Array], target: Carrier) -> _Step:
+        """The same as `Dense.evaluate`, into memory that each thread keeps from chunk to chunk."""
+        kernel, *bias = [parameter[0] for parameter in parameters]
+
+        def run(x: Array) -> Array:
+            x = convert(x, target)
+            rows = x.reshape(-1, x.shape[-1])
+            y = self._buffer(node.output, len(rows), kernel)
+            np.matmul(rows, kernel, out=y)
+            if bias:
+                y += bias[0]
+            return y.reshape(*x.shape[:-1], kernel.shape[1])
+
+        return _Step(node.output, run, node.inputs[:1], ())
+
+    def _buffer(self, name: str, rows: int, kernel: Array) -> Array:
+        kept: dict[str, Array] = self._memory.__dict__
+        if name not in kept or len(kept[name]) < rows:
+            kept[name] = np.empty((rows, kernel.shape[1]), kernel.dtype)
+        return kept[name][:rows]
 
     def _cast(self, node: Node, owned: bool) -> _Step:
         assert isinstance(node.op, Cast)
@@ -224,6 +253,10 @@ class Evaluator:
                 self.overflows[name] += count
 
         return add
+
+
+def _relu_over(x: Array) -> Array:
+    return np.maximum(x, x.dtype.type(0) if x.dtype.kind != "O" else 0, out=x)
 
 
 def _shifted(array: Array, shift: int) -> Array:
