@@ -1,9 +1,9 @@
 """Runs a graph: in floats (imported stage) or in exact integers (typed stage). The oracle.
 
 A graph is compiled once into a list of steps. In the typed stage each step computes in the fastest
-carrier (see `synth.exact`) that its proven interval allows, so that BLAS does the work and not one
-bit is lost. Batches are cut into chunks that stay in cache, and chunks go over a pool of threads with
-one BLAS thread each.
+carrier (see `synth.exact`) that its proven interval allows, so that BLAS does the work and not
+one bit is lost. Batches are cut into chunks that stay in cache, and chunks go over a pool of
+threads with one BLAS thread each.
 """
 
 import os
@@ -11,9 +11,9 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -115,10 +115,12 @@ class Evaluator:
             results = {k: np.empty((events, *v.shape[1:]), v.dtype) for k, v in first.items()}
             self._store(results, chunks[0], first)
             rest = chunks[1:]
+
+            def work(chunk: slice) -> None:
+                self._store(results, chunk, self._run(feeds, chunk))
+
             with ThreadPoolExecutor(min(self._threads, len(rest))) as pool:
-                done = pool.map(lambda chunk: self._store(results, chunk, self._run(feeds, chunk)), rest)
-                for _ in done:
-                    pass
+                list(pool.map(work, rest))
         return results
 
     def _check(self, feeds: Mapping[str, Array]) -> int:
@@ -176,7 +178,7 @@ class Evaluator:
 
     # The imported stage: the operation itself on floats.
 
-    def _float(self, node: Node, owned: frozenset[str]) -> _Step:
+    def _float(self, node: Node, _owned: frozenset[str]) -> _Step:
         return _Step(node.output, node.op.evaluate, node.inputs, ())
 
     # The typed stage: aligned integers in the node's carrier.
@@ -194,7 +196,7 @@ class Evaluator:
         aligned = [k.interval.shifted(s) for k, s in zip(kinds, shifts, strict=True)]
         target = carrier(op.magnitude(*aligned))
         arguments: list[Array | int] = []
-        computed = []
+        computed: list[tuple[str, int]] = []
         for name, shift in zip(node.inputs, shifts, strict=True):
             if name in graph.constants:
                 arguments.append(convert(shift_left(graph.constants[name], shift), target)[None])
@@ -204,7 +206,8 @@ class Evaluator:
         if isinstance(op, Dense):
             return self._dense(node, [a for a in arguments if not isinstance(a, int)], target)
         if isinstance(op, Relu):
-            return _Step(node.output, _relu_over if node.inputs[0] in owned else op.evaluate, node.inputs, ())
+            relu = _relu_over if node.inputs[0] in owned else op.evaluate
+            return _Step(node.output, relu, node.inputs, ())
         moves = isinstance(op, Movement) and len(arguments) == 1
 
         def run(*arrays: Array) -> Array:
@@ -303,7 +306,7 @@ def _widest(graph: Graph) -> int:
     return max(sizes)
 
 
-def one_blas_thread() -> AbstractContextManager[object]:
+def one_blas_thread() -> Any:
     """Limit BLAS to one thread: our chunks use the cores, and two levels of threads thrash."""
     return _controller().limit(limits=1, user_api="blas")
 
