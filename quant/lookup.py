@@ -43,7 +43,7 @@ class Lookup:
         plan = plan_table(self.function, held, self.out)
         if plan.grid is not None:
             x = self._cast(x, plan.grid, "grid")
-        return self._table(self.name, x, plan.lo, plan.entries, self.out, self.origin)
+        return self._table(x, Table(plan.lo), plan.entries, self.out)
 
     def _split_exp(self, x: str, frac: int, first: int, last: int) -> str:
         """exp(a + b) = exp(a) exp(b), with a the leading and b the trailing bits of the operand.
@@ -76,18 +76,21 @@ class Lookup:
         most = float(np.exp(np.ldexp(float(span[1]), -bits.frac)))
         out = covering(0.0, most, self.out.width + 2)
         codes = entries(self.function, *span, bits.frac, out)
-        return self._table(f"{piece}.exp", piece, span[0], codes, out, self._inner(label))
+        return self._table(piece, Table(span[0]), codes, out, f"{label}.exp")
 
     def _cast(self, x: str, target: Format, label: str) -> str:
         return self.build.add(
             Cast(target), x, name=f"{self.name}.{label}", origin=self._inner(label)
         )
 
-    def _table(self, name: str, x: str, lo: int, codes: Array, out: Fixed, origin: Origin) -> str:
+    def _table(self, x: str, op: Table, codes: Array, out: Fixed, label: str = "") -> str:
+        """Add a table for a part of the result, or, without a label, for the result itself."""
+        name = f"{self.name}.{label}" if label else self.name
+        origin = self._inner(label) if label else self.origin
         listed = self.build.constant(
             codes, frac=out.frac, name=f"{name}.table", origin=self._inner("table")
         )
-        return self.build.add(Table(lo), x, listed, name=name, origin=origin)
+        return self.build.add(op, x, listed, name=name, origin=origin)
 
     def _inner(self, role: str) -> Origin:
         return Origin(self.origin.layer, role)

@@ -1,8 +1,8 @@
 """Imported to typed: every value gets a format, and what was a float becomes an integer.
 
 The graph comes prepared (`synth.passes.prepare`): only primitives are left, so that every
-intermediate has a format. Linear operations are exact; a `Cast` follows where their result is handed
-on, behind the comparison-like operations that follow directly (a ReLU acts on the exact sum).
+intermediate has a format. Linear operations are exact; a `Cast` follows where their result is
+handed on, behind the comparison-like operations that come next (a ReLU acts on the exact sum).
 Functions of one variable become tables over the interval that their operand can take.
 """
 
@@ -13,8 +13,8 @@ import numpy as np
 
 from quant.calibrate import Ranges
 from quant.formats_for import constant_codes, covering, rounded_constant, trimmed
-from quant.precision import Precision
 from quant.lookup import Lookup
+from quant.precision import Precision
 from quant.tables import value_range
 from synth.errors import PrecisionError, UnsupportedOp
 from synth.fixed import Fixed, FixedArray, Format, Overflow, Round
@@ -273,8 +273,8 @@ class _Quantiser:
         if self.wishes.ranges is None:
             layer = self.source.origins[name].layer
             raise PrecisionError(
-                f"no format is given for layer {layer!r} and there is no calibration data to choose "
-                "one from: pass calibration=x_train, or precision='fixed<16,6>'"
+                f"no format is given for layer {layer!r} and there is no calibration data to "
+                "choose one from: pass calibration=x_train, or precision='fixed<16,6>'"
             )
         low, high = self.wishes.ranges.overall[name]
         return min(low * _HEADROOM, low), max(high * _HEADROOM, high)
