@@ -84,9 +84,9 @@ def test_an_average_pool_is_exact_until_its_factor() -> None:
     graph = build.graph([build.add(Mul(), total, factor, name="mean", origin=Origin("pool"))])
     typed = quantise(graph, Wishes(parse_precision("fixed<16,6>")))
     assert list(casts(typed)) == ["mean"]
-    x = np.random.default_rng(0).integers(-1000, 1000, (50, 4, 4, 2))
-    sums = Evaluator(graph)({"x": x.astype(np.float32)})["mean"]
-    got = Evaluator(typed)({"x": x})["mean"]
+    pixels = np.random.default_rng(0).integers(-1000, 1000, (50, 4, 4, 2))
+    sums = Evaluator(graph)({"x": pixels.astype(np.float32)})["mean"]
+    got = Evaluator(typed)({"x": pixels})["mean"]
     np.testing.assert_array_equal(got, np.floor(sums))
 
 
