@@ -1,0 +1,103 @@
+"""Runs conversions through the real ap_types headers, which are the truth for `synth.fixed`."""
+
+import importlib.util
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synth.fixed import Fixed, Format
+
+# Compiling a conversion takes some 15 ms and its memory stays until the unit's end.
+CONVERSIONS_PER_UNIT = 600
+
+_SOURCE = """\
+#include "ap_fixed.h"
+#include <cstdio>
+#include <cstdint>
+
+// The whole of ap_fixed's semantics is ap_fixed_base::operator=; without the derived class it
+// compiles twice as fast. Codes travel as 128 bits, sign-extended, the low word first.
+template <class S, class D> void convert(int count) {
+  S s;
+  D d;
+  ap_int_base<128, true> wire;
+  uint64_t words[2];
+  for (int i = 0; i < count; ++i) {
+    if (fread(words, 8, 2, stdin) != 2) return;
+    wire.V = words[1];
+    wire.V <<= 64;
+    wire.V |= ap_private<128, true>(words[0]);
+    s.V = wire.V;
+    d = s;
+    wire.V = d.V;
+    words[0] = wire.V.to_uint64();
+    wire.V >>= 64;
+    words[1] = wire.V.to_uint64();
+    fwrite(words, 8, 2, stdout);
+  }
+}
+
+int main() {
+"""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """Codes of one format on their way into another."""
+
+    source: Fixed
+    target: Format
+    codes: Sequence[int]
+
+
+def headers() -> Path:
+    """Find the ap_types headers in the hls4ml distribution, without importing it."""
+    spec = importlib.util.find_spec("hls4ml")
+    assert spec is not None and spec.origin is not None, "hls4ml is a base dependency"
+    return Path(spec.origin).parent / "templates" / "vivado" / "ap_types"
+
+
+def _base(fixed: Fixed, modes: str) -> str:
+    signed = str(fixed.signed).lower()
+    return f"ap_fixed_base<{fixed.width},{fixed.integer},{signed},{modes},0>"
+
+
+def _line(conversion: Conversion) -> str:
+    target = conversion.target
+    assert isinstance(target.type, Fixed)
+    source = _base(conversion.source, "AP_TRN,AP_WRAP")
+    reached = _base(target.type, f"AP_{target.rounding},AP_{target.overflow}")
+    return f"  convert<{source}, {reached}>({len(conversion.codes)});\n"
+
+
+def _run_unit(conversions: Sequence[Conversion], folder: Path) -> list[list[int]]:
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.fail("A C++ compiler is needed for this test: install g++ or clang++")
+    source, program = folder / "convert.cpp", folder / "convert"
+    source.write_text(_SOURCE + "".join(map(_line, conversions)) + "}\n")
+    # Unoptimised, because the time goes into the templates and not into the run. Rounding by
+    # more bits than the source has makes the headers look at a bit that they then ignore; only
+    # an assertion of theirs minds.
+    flags = ["-std=c++14", "-O0", "-DNDEBUG", "-w", f"-I{headers()}"]
+    subprocess.run([compiler, *flags, str(source), "-o", str(program)], check=True)
+    sent = [code & ((1 << 128) - 1) for c in conversions for code in c.codes]
+    data = b"".join(code.to_bytes(16, "little") for code in sent)
+    back = subprocess.run([str(program)], input=data, capture_output=True, check=True).stdout
+    assert len(back) == len(data)
+    words = [int.from_bytes(back[i : i + 16], "little", signed=True) for i in range(0, len(back), 16)]
+    ends = np.cumsum([len(c.codes) for c in conversions]).tolist()
+    return [words[end - len(c.codes) : end] for end, c in zip(ends, conversions, strict=True)]
+
+
+def run(conversions: Sequence[Conversion], folder: Path) -> list[list[int]]:
+    """Convert every code by ap_types, and give back the codes of the targets."""
+    results: list[list[int]] = []
+    for start in range(0, len(conversions), CONVERSIONS_PER_UNIT):
+        results += _run_unit(conversions[start : start + CONVERSIONS_PER_UNIT], folder)
+    return results
