@@ -49,7 +49,7 @@ class Part:
 @cache
 def parts() -> tuple[Part, ...]:
     """Return every device of the table, in its order."""
-    with files("synth.parts").joinpath("parts.csv").open(encoding="utf-8", newline="") as file:
+    with files("synth.parts").joinpath("parts.csv").open("r", encoding="utf-8") as file:
         return tuple(_part(row) for row in csv.DictReader(file))
 
 
@@ -82,7 +82,7 @@ _EXAMPLE = "xcvu13p-flga2577-2-e"
 def _near(wanted: str) -> list[str]:
     """Offer devices that continue what was written, else those that are spelled alike."""
     codes = {part.code.lower(): part.code for part in parts()}
-    stem = wanted.split("-")[0]
+    stem = wanted.split("-", maxsplit=1)[0]
     begun = [key for key in codes if wanted and key.startswith((wanted, stem))]
     alike = difflib.get_close_matches(wanted, codes, n=3, cutoff=0.6)
     return [codes[key] for key in dict.fromkeys([*begun, *alike])][:3]

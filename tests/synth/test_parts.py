@@ -47,5 +47,5 @@ def test_without_a_near_match_the_form_is_explained(code: str) -> None:
 
 
 def test_a_part_must_be_text() -> None:
-    with pytest.raises(PartError, match="part must be an order code such as .*, not None"):
+    with pytest.raises(PartError, match=r"part must be an order code such as .*, not None"):
         find(None)  # type: ignore[arg-type]
