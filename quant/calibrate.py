@@ -76,7 +76,9 @@ def _array(name: str, value: Any, graph: Graph) -> Array:
     try:
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
-        raise CalibrationError(f"calibration of input {name!r} is not an array of numbers") from None
+        raise CalibrationError(
+            f"calibration of input {name!r} is not an array of numbers"
+        ) from None
     if array.ndim != len(shape) + 1 or array.shape[1:] != shape:
         raise CalibrationError(
             f"calibration of input {name!r} has shape {array.shape}; expected "

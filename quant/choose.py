@@ -1,4 +1,4 @@
-"""``precision=None``: the narrowest uniform width at which the integer model agrees with the float one.
+"""``precision=None``: the narrowest uniform width at which integer and float model agree.
 
 Widths are tried from narrow to wide on calibration data; ranges come from one part of it and the
 verdict from another, so that a format fitted to a few events does not pass by luck.
@@ -50,7 +50,8 @@ def choose(
     inputs: Mapping[str, Format],
     outputs: Mapping[str, Format],
     calibration: Mapping[str, Array] | None,
-    progress: Callable[[str], None] = lambda message: None,
+    *,
+    progress: Callable[[str], None] | None = None,
 ) -> tuple[Graph, Agreement | None]:
     """Return the typed graph of a prepared one, and how well it agrees on the calibration data.
 
@@ -66,7 +67,8 @@ def choose(
     for width in WIDTHS if precision.default is None else WIDTHS[3:4]:
         typed = quantise(graph, replace(wishes, width=width))
         found = agreement(typed, expected, judged, inputs)
-        progress(f"{width} bits: {found.argmax:.2%} of decisions, error {found.error:.2e}")
+        if progress is not None:
+            progress(f"{width} bits: {found.argmax:.2%} of decisions, error {found.error:.2e}")
         if best is None or (found.argmax, -found.error) > (best[1].argmax, -best[1].error):
             best = typed, found
         if found.good():
@@ -97,15 +99,11 @@ def agreement(
 def encode_inputs(
     typed: Graph, feeds: Mapping[str, Array], inputs: Mapping[str, Format]
 ) -> dict[str, Array]:
-    """Return float inputs as codes of the graph's input formats, by each wire's own modes.
-
-    """
+    """Return float inputs as codes of the graph's input formats, by each wire's own modes."""
     codes = {}
     for name in typed.inputs:
         wire = inputs.get(name)
-        rounding, overflow = (
-            (wire.rounding, wire.overflow) if wire else (Round.RND, Overflow.SAT)
-        )
+        rounding, overflow = (wire.rounding, wire.overflow) if wire else (Round.RND, Overflow.SAT)
         values = np.asarray(feeds[name], dtype=np.float64)
         codes[name] = encode(values, typed.codes(name).format, rounding, overflow)
     return codes

@@ -39,7 +39,7 @@ def rounded_constant(values: Array, fmt: Format) -> Array:
 
 
 def constant_codes(values: Array, width: int) -> tuple[Array, int]:
-    """Return the codes and fraction bits of constants in `width` bits, exact in fewer if they fit."""
+    """Return constants in at most `width` bits: their codes and fraction bits."""
     low, high = float(values.min(initial=0.0)), float(values.max(initial=0.0))
     fmt = covering(low, high, width)
     codes = rounded_constant(values, Format(fmt))

@@ -221,7 +221,9 @@ def _wire(entry: Any, shape: tuple[int, ...], where: str) -> Format:
             f"{where}: {len(formats)} formats for {shape[-1] if shape else 1} features"
         )
     if len({(f.rounding, f.overflow) for f in formats}) != 1:
-        raise PrecisionError(f"{where}: the features of one tensor must share rounding and overflow")
+        raise PrecisionError(
+            f"{where}: the features of one tensor must share rounding and overflow"
+        )
     types = [f.type for f in formats if isinstance(f.type, Fixed)]
     return Format(FixedArray.stack(types), formats[0].rounding, formats[0].overflow)
 

@@ -1,9 +1,9 @@
 """Imported to typed: every value gets a format, and what was a float becomes an integer.
 
-The graph comes prepared (`synth.passes.prepare`): only primitives are left, so every intermediate has
-a format. Linear operations are exact; a `Cast` follows where their result is handed on, after the
-comparison-like operations that come directly behind (a ReLU acts on the exact sum). Functions of one
-variable become tables over the interval that their operand can take.
+The graph comes prepared (`synth.passes.prepare`): only primitives are left, so that every
+intermediate has a format. Linear operations are exact; a `Cast` follows where their result is
+handed on, behind the comparison-like operations that come next (a ReLU acts on the exact sum).
+Functions of one variable become tables over the interval that their operand can take.
 """
 
 from collections.abc import Mapping
@@ -13,8 +13,9 @@ import numpy as np
 
 from quant.calibrate import Ranges
 from quant.formats_for import constant_codes, covering, rounded_constant, trimmed
+from quant.lookup import Lookup
 from quant.precision import Precision
-from quant.tables import LIMIT, effective_range, entries, plan_table, value_range
+from quant.tables import value_range
 from synth.errors import PrecisionError, UnsupportedOp
 from synth.fixed import Fixed, FixedArray, Format, Overflow, Round
 from synth.ir import Builder, Codes, Graph, Node, Op, Origin, Stage
@@ -35,7 +36,6 @@ from synth.ir.ops import (
     Select,
     Sub,
     SumPool,
-    Table,
 )
 
 __all__ = ["Wishes", "quantise"]
@@ -104,11 +104,11 @@ class _Quantiser:
     def _input(self, name: str) -> None:
         wire = self.wishes.inputs.get(name) or self._wish(Origin(name, "input"), "input")
         shape = self.source.types[name].shape
-        fmt = wire.type if wire else self._chosen_input(name, shape)
+        fmt = wire.type if wire else self._chosen_input(name)
         origin = self.source.origins[name]
         self.typed[name] = self.build.input(name, Codes.full(shape, fmt), origin)
 
-    def _chosen_input(self, name: str, shape: tuple[int, ...]) -> Fixed:
+    def _chosen_input(self, name: str) -> Fixed:
         low, high = self._seen(name)
         return covering(low, high, self.wishes.width)
 
@@ -149,13 +149,18 @@ class _Quantiser:
         self._finish(node, operands, exact, limit, fmt)
 
     def _finish(
-        self, node: Node, operands: list[str], exact: Codes, limit: Format | None, fmt: Format | None
+        self,
+        node: Node,
+        operands: list[str],
+        exact: Codes,
+        limit: Format | None,
+        fmt: Format | None,
     ) -> None:
         """Add the node and its casts; the last of them bears the source's name."""
         name, origin = node.output, self.source.origins[node.output]
         inner = Origin(origin.layer, "accumulator")
         casts = [c for c in (limit, fmt) if c is not None and not _same(c.type, exact)]
-        names = [f"{name}.accumulator", f"{name}.limited"][: len(casts)] + [name]
+        names = [*[f"{name}.accumulator", f"{name}.limited"][: len(casts)], name]
         origins = [*[inner] * len(casts), origin]
         value = self.build.add(node.op, *operands, name=names[0], origin=origins[0])
         for target, label, source in zip(casts, names[1:], origins[1:], strict=True):
@@ -199,7 +204,9 @@ class _Quantiser:
         computed = [x for x in node.inputs if x not in self.source.constants]
         fracs = [self._codes(x).frac for x in computed]
         return [
-            self._constant(x, node, position, fracs) if x in self.source.constants else self.typed[x]
+            self._constant(x, node, position, fracs)
+            if x in self.source.constants
+            else self.typed[x]
             for position, x in enumerate(node.inputs)
         ]
 
@@ -233,34 +240,12 @@ class _Quantiser:
         fmt = Fixed.containing(_floor(-largest, frac), _ceil(largest, frac), frac)
         return trimmed(rounded_constant(values, Format(fmt)), frac)
 
-    # Functions
-
     def _function(self, node: Node, function: Function) -> None:
         origin = self.source.origins[node.output]
         x = self._codes(node.inputs[0])
         out = self._table_format(node, function, x, origin)
-        value = self.typed[node.inputs[0]]
-        if function.name == "exp" and self._wide(function, x, out):
-            self.typed[node.output] = self._split_exp(node, function, value, out)
-            return
-        plan = plan_table(function, x, out)
-        if plan.grid is not None:
-            value = self.build.add(
-                Cast(plan.grid), value, name=f"{node.output}.grid", origin=Origin(origin.layer, "grid")
-            )
-        self.typed[node.output] = self._table(node.output, value, plan.lo, plan.entries, out, origin)
-
-    def _wide(self, function: Function, x: Codes, out: Fixed) -> bool:
-        first, last = effective_range(function, x, out)
-        return last - first >= LIMIT
-
-    def _table(
-        self, name: str, x: str, lo: int, codes: np.ndarray, out: Fixed, origin: Origin
-    ) -> str:
-        listed = self.build.constant(
-            codes, frac=out.frac, name=f"{name}.table", origin=Origin(origin.layer, "table")
-        )
-        return self.build.add(Table(lo), x, listed, name=name, origin=origin)
+        lookup = Lookup(self.build, node.output, origin, function, out)
+        self.typed[node.output] = lookup.add(self.typed[node.inputs[0]])
 
     def _table_format(self, node: Node, function: Function, x: Codes, origin: Origin) -> Fixed:
         wish = self.wishes.outputs.get(node.output) or self._wish(origin, "table")
@@ -273,49 +258,6 @@ class _Quantiser:
             seen = self._seen(node.output)
             low, high = max(low, min(seen[0], high)), min(high, max(seen[1], low))
         return covering(low, high, self.wishes.width)
-
-    def _split_exp(self, node: Node, function: Function, x: str, out: Fixed) -> str:
-        """exp(a + b) = exp(a) exp(b): two short tables and a product where one would be too long.
-
-        a holds the leading bits of the operand, b the trailing ones.
-        """
-        name, origin = node.output, self.source.origins[node.output]
-        held = self.build.types[x]
-        assert isinstance(held, Codes)
-        first, last = effective_range(function, held, out)
-        drop = max((last - first).bit_length() - 2 * (LIMIT.bit_length() - 2), 0)
-        frac = held.frac - drop
-        first, last = first >> drop, -(-last >> drop)
-        low_bits = ((last - first).bit_length() + 1) // 2
-        grid = Format(Fixed.containing(first, last, frac), Round.RND, Overflow.SAT)
-        inner = Origin(origin.layer, "grid")
-        x = self.build.add(Cast(grid), x, name=f"{name}.grid", origin=inner)
-        coarse, fine = frac - low_bits, Fixed(signed=False, width=low_bits, frac=frac)
-        high = Fixed.containing(first >> low_bits, last >> low_bits, coarse)
-        parts = []
-        for part, fmt, span in (
-            ("high", high, (first >> low_bits, last >> low_bits)),
-            # Wrapping into the trailing bits is what takes them: no event overflows here.
-            ("low", fine, (0, fine.max)),
-        ):
-            piece = self.build.add(
-                Cast(Format(fmt, Round.TRN, Overflow.WRAP)), x, name=f"{name}.{part}",
-                origin=Origin(origin.layer, "bits"),
-            )
-            shape = self._part_format(function, span, fmt.frac, out)
-            codes = entries(function, *span, fmt.frac, shape)
-            parts.append(
-                self._table(f"{name}.{part}.exp", piece, span[0], codes, shape, inner)
-            )
-        product = self.build.add(Mul(), *parts, name=f"{name}.product", origin=inner)
-        return self.build.add(
-            Cast(Format(out, Round.RND, Overflow.SAT)), product, name=name, origin=origin
-        )
-
-    def _part_format(self, function: Function, span: tuple[int, int], frac: int, out: Fixed) -> Fixed:
-        """Two bits more than the product needs, so that its error stays with the final rounding."""
-        ends = [float(np.exp(np.ldexp(float(code), -frac))) for code in span]
-        return covering(min(0.0, *ends), max(ends), out.width + 2)
 
     # Look-ups
 
@@ -331,8 +273,8 @@ class _Quantiser:
         if self.wishes.ranges is None:
             layer = self.source.origins[name].layer
             raise PrecisionError(
-                f"no format is given for layer {layer!r} and there is no calibration data to choose "
-                "one from: pass calibration=x_train, or precision='fixed<16,6>'"
+                f"no format is given for layer {layer!r} and there is no calibration data to "
+                "choose one from: pass calibration=x_train, or precision='fixed<16,6>'"
             )
         low, high = self.wishes.ranges.overall[name]
         return min(low * _HEADROOM, low), max(high * _HEADROOM, high)

@@ -33,13 +33,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "mpmath": ("bdt/**", "quant/**", "synth/**"),
     "google.protobuf": ("synth/onnx/**",),
     "jinja2": ("backends/**",),
-    "keras": ("synth/frontends/keras.py",),
+    "keras": ("synth/live/keras.py",),
     "onnx": ("synth/onnx/**",),
     "rich": ("projects/**",),
-    "torch": ("synth/frontends/torch.py",),
+    "torch": ("synth/live/torch.py",),
+    "threadpoolctl": ("synth/evaluate.py",),
     "typer": ("projects/**",),
 }
-NOT_BANNED_BY_RUFF = {"numpy", "mpmath"}
+NOT_BANNED_BY_RUFF = {"numpy", "mpmath", "threadpoolctl"}
 # Only `projects` runs processes, loads libraries and makes temporary files.
 RUNNERS = {"ctypes", "multiprocessing", "shutil", "subprocess", "tempfile"}
 
