@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synth.inspect import summary
+
 from projects.csim import Csim, compile_csim
 from projects.ports import Ports, single
 from projects.record import Record, open_record
@@ -16,7 +18,6 @@ from projects.validate import Validation, validate
 from synth.evaluate import Evaluator
 from synth.exact import Array
 from synth.fixed import decode
-from synth.inspect import summary
 from synth.ir import Graph
 from synth.passes import prepare
 
