@@ -39,8 +39,16 @@ def convert(array: Array, target: Carrier) -> Array:
     return array.astype(target)
 
 
-def integers(array: Array) -> Array:
-    """Return `array` as int64 where its values fit, as Python integers where they do not."""
+def integers(array: Array | int) -> Array:
+    """Return `array` as int64 where its values fit, as Python integers where they do not.
+
+    Scalars, which NumPy makes of arrays of rank 0, become arrays again.
+    """
+    if isinstance(array, int):
+        array = np.array(array, dtype=object)
+    elif array.dtype.kind == "u" and array.dtype.itemsize == 8:
+        array = array.astype(object)
+    array = np.asarray(array)
     if array.dtype.kind == "O":
         return array.astype(np.int64) if magnitude(array) < 1 << 63 else array
     return array.astype(np.int64, copy=False)
@@ -59,8 +67,10 @@ def shift_left(codes: Array, shift: int) -> Array:
         return codes
     if codes.dtype.kind != "O" and magnitude(codes) << shift >= 1 << 63:
         codes = codes.astype(object)
-    factor: int | np.int64 = 1 << shift
-    return codes * factor
+    if codes.dtype.kind == "O":
+        return np.asarray(codes * (1 << shift), dtype=object)
+    # Beyond 62 only zeros have stayed int64.
+    return np.asarray(codes << min(shift, 62))
 
 
 _python_integers: Callable[[Array], Array] = np.frompyfunc(int, 1, 1)

@@ -26,8 +26,10 @@ class Window:
         sizes = {len(self.kernel), len(self.strides), len(self.dilations), len(self.pads)}
         if len(sizes) != 1:
             raise ShapeError(f"Window: kernel, strides, dilations and pads differ in rank: {self}")
-        if min(*self.kernel, *self.strides, *self.dilations, 1) < 1:
+        if min((*self.kernel, *self.strides, *self.dilations), default=1) < 1:
             raise ShapeError(f"Window: sizes, strides and dilations must be positive: {self}")
+        if min((end for pad in self.pads for end in pad), default=0) < 0:
+            raise ShapeError(f"Window: pads must not be negative: {self}")
 
     @classmethod
     def of(cls, *kernel: int) -> "Window":
@@ -46,6 +48,17 @@ class Window:
                 raise ShapeError(f"a window of {k} (dilation {d}) does not fit an axis of {n}")
             sizes.append(size)
         return tuple(sizes)
+
+    def alone(self, spatial: Shape) -> bool:
+        """Whether some position of the window covers padding alone."""
+        for n, k, s, d, (before, _), count in zip(
+            spatial, self.kernel, self.strides, self.dilations, self.pads, self.out(spatial),
+            strict=True,
+        ):
+            taps = np.arange(count)[:, None] * s - before + np.arange(k) * d
+            if not np.all(np.any((taps >= 0) & (taps < n), axis=1)):
+                return True
+        return False
 
 
 def pad_spatial(x: Array, window: Window, fill: Any) -> Array:

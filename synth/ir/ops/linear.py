@@ -44,8 +44,8 @@ class Weighted(Op):
         x, w = operands[0], operands[1]
         dtype = carrier(4 * self.magnitude(*operands))
         lo, hi, kernel = (convert(a[None], dtype) for a in (x.lo, x.hi, w.lo))
-        middle = self.evaluate(lo + hi, kernel)[0]
-        radius = self.evaluate(hi - lo, np.abs(kernel))[0]
+        middle = self.evaluate(lo + hi, kernel)[0, ...]
+        radius = self.evaluate(hi - lo, np.abs(kernel))[0, ...]
         lo, hi = integers(middle - radius) // 2, integers(middle + radius) // 2
         if len(operands) == 3:
             lo, hi = (add_exact(bound, operands[2].lo) for bound in (lo, hi))
@@ -82,8 +82,8 @@ class Dense(Weighted):
 class Conv(Weighted):
     """Convolution of any rank, channels last.
 
-    x [..., *spatial, c], w [*kernel, c / groups, m], b [m] -> [..., *out, m]; strides, dilations and
-    pads (before, after) by spatial axis.
+    x [..., *spatial, c], w [*kernel, c / groups, m], b [m] -> [..., *out, m]; strides, dilations
+    and pads (before, after) by spatial axis.
     """
 
     window: Window
@@ -94,10 +94,12 @@ class Conv(Weighted):
         rank = len(self.window.kernel)
         if w[:rank] != self.window.kernel or len(w) != rank + 2 or len(x) < rank + 1:
             raise ShapeError(f"Conv: input {x} does not fit a kernel {w}")
-        if x[-1] != w[-2] * self.groups or w[-1] % self.groups:
+        if self.groups < 1 or x[-1] != w[-2] * self.groups or w[-1] % self.groups:
             raise ShapeError(
                 f"Conv: {x[-1]} channels in {self.groups} groups do not fit a kernel {w}"
             )
+        if len(shapes) == 3 and shapes[2] != (w[-1],):
+            raise ShapeError(f"Conv: bias {shapes[2]} does not fit {w[-1]} outputs")
         lead = len(x) - rank - 1
         return (*x[:lead], *self.window.out(x[lead:-1]), w[-1])
 
