@@ -5,7 +5,6 @@ handlers that register themselves with `synth.onnx.registry.handles`.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synth.ir.graph import Graph
@@ -13,6 +12,8 @@ from synth.onnx.protobuf import load
 from synth.onnx.reader import build_graph
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from synth.onnx.protobuf import ModelProto
 
 __all__ = ["read"]
@@ -26,8 +27,8 @@ def read(
 ) -> Graph:
     """Return the imported graph of an ONNX model; its batch axis is still an ordinary axis.
 
-    Values bear the model's names. The layer of a value is its node's name, or the name of the node's
-    first result where the node has none.
+    Values bear the model's names. The layer of a value is its node's name, or the name of the
+    node's first result where the node has none.
 
     Parameters
     ----------

@@ -116,12 +116,12 @@ class Call:
 
     # Attributes
 
-    def int(self, name: str, default: int | None = None) -> int:
+    def integer(self, name: str, default: int | None = None) -> int:
         """Return an integer attribute; without a default it is required."""
         value = self._attribute(name, default)
         return value if isinstance(value, int) else self._malformed(name, "an integer")
 
-    def float(self, name: str, default: float | None = None) -> float:
+    def number(self, name: str, default: float | None = None) -> float:
         """Return a floating-point attribute; without a default it is required."""
         value = self._attribute(name, default)
         return value if isinstance(value, float) else self._malformed(name, "a number")
@@ -131,7 +131,7 @@ class Call:
         value = self._attribute(name, default)
         return value if isinstance(value, str) else self._malformed(name, "text")
 
-    def ints(self, name: str) -> tuple[int, ...] | None:
+    def integers(self, name: str) -> tuple[int, ...] | None:
         """Return an optional attribute of integers."""
         if name not in self.node.attributes:
             return None
@@ -140,7 +140,7 @@ class Call:
             return tuple(n for n in value if isinstance(n, int))
         return self._malformed(name, "a list of integers")
 
-    def floats(self, name: str) -> tuple[float, ...] | None:
+    def numbers(self, name: str) -> tuple[float, ...] | None:
         """Return an optional attribute of numbers."""
         if name not in self.node.attributes:
             return None
@@ -238,4 +238,5 @@ class Call:
                 f"the first at {bad[0].tolist()}; a weight must be finite"
             )
         origin = Origin(self.node.layer, x.role)
-        return self.builder.constant(x.array, name=x.name, origin=origin)
+        # Row-major, whatever views folding left: the bytes of equal models are equal.
+        return self.builder.constant(np.asarray(x.array, order="C"), name=x.name, origin=origin)

@@ -32,7 +32,8 @@ def read_external(folder: Path | None, tensor: str, entries: dict[str, str], siz
             "folder; give its path, or load its external data first"
         )
     path = _inside(folder, tensor, location)
-    offset, length = (_count(entries, key, tensor, d) for key, d in (("offset", 0), ("length", size)))
+    offset = _count(entries, "offset", tensor, 0)
+    length = _count(entries, "length", tensor, size)
     available = path.stat().st_size
     if length != size or offset + size > available:
         raise FormatError(

@@ -72,7 +72,7 @@ def _check_dimensions(inputs: Sequence[InputRecord], dimensions: Mapping[str, in
         for axis, dim in enumerate(record.dims or ()):
             if isinstance(dim, str):
                 known |= {dim, f"{record.name}:{axis}"}
-            elif dim is None or dim <= 0:
+            elif not dim or dim < 0:
                 known.add(f"{record.name}:{axis}")
     for key, value in dimensions.items():
         if key not in known:

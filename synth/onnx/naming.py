@@ -15,8 +15,8 @@ def rename(graph: Graph, names: Mapping[str, str], reserved: AbstractSet[str]) -
     Parameters
     ----------
     names
-        New names of values. Inputs keep theirs; so do all others, unless somebody has a claim on it:
-        then a number follows.
+        New names of values. Inputs keep theirs; so do all others, unless somebody has a claim on
+        it: then a number follows.
     reserved
         Names that only `names` may give.
     """

@@ -26,7 +26,7 @@ _LARGEST_FILE = (1 << 31) - 1
 """Protobuf's own limit."""
 _OLDEST, _NEWEST = 6, 23
 _WIDENED = {"float16": "float32", "bfloat16": "float32"}
-_ELEMENTS = {
+_ELEMENTS: dict[int, str] = {
     TensorProto.FLOAT: "float32",
     TensorProto.DOUBLE: "float64",
     TensorProto.FLOAT16: "float16",
@@ -183,13 +183,15 @@ def _attribute(item: AttributeProto, node: onnx.NodeProto, folder: Path | None) 
         raw = [item.s] if item.type == kinds.STRING else list(item.strings)
         texts = tuple(text.decode("utf-8", "replace") for text in raw)
         return texts[0] if item.type == kinds.STRING else texts
-    plain: dict[int, Attribute] = {
+    plain: dict[object, Attribute] = {
         kinds.INT: int(item.i),
         kinds.FLOAT: float(item.f),
         kinds.INTS: tuple(item.ints),
         kinds.FLOATS: tuple(item.floats),
     }
-    return plain.get(item.type, Opaque(kinds.AttributeType.Name(item.type)))
+    if item.type in plain:
+        return plain[item.type]
+    return Opaque(kinds.AttributeType.Name(item.type))
 
 
 def _array(tensor: TensorProto, folder: Path | None, where: str = "") -> Array:

@@ -47,10 +47,14 @@ class _Reader:
 
     def _missing(self, nodes: Sequence[NodeRecord]) -> None:
         for node in nodes:
-            version = self.model.opsets.get(node.domain, 0)
+            version = self._version(node)
             if find(node.domain, node.op_type, version) is None:
-                of = f"{node.domain or 'ONNX'} version {version or 'unknown'}"
+                of = f"{node.domain or 'ONNX'} version {version}"
                 self.complaints[node] = f"{node} ({of})"
+
+    def _version(self, node: NodeRecord) -> int:
+        """Files with operators of custom domains often do not say which version they mean."""
+        return self.model.opsets.get(node.domain, 1)
 
     def _inputs(self) -> None:
         try:
@@ -69,7 +73,7 @@ class _Reader:
         operands = [self.values[name] if name else None for name in node.inputs]
         unreadable = any(x is None for x, name in zip(operands, node.inputs, strict=True) if name)
         results: Sequence[Value | None] = [None] * len(node.outputs)
-        version = self.model.opsets.get(node.domain, 0)
+        version = self._version(node)
         handler = find(node.domain, node.op_type, version)
         if handler is not None and not unreadable:
             used = tuple(self.used[name] > 0 for name in node.outputs)
@@ -95,9 +99,7 @@ class _Reader:
 
     def _finish(self) -> Graph:
         names: dict[str, str] = {}
-        outputs = []
-        for output in self.model.outputs:
-            outputs.append(self._output(output, names))
+        outputs = [self._output(output, names) for output in self.model.outputs]
         for name, value in self.values.items():
             if name and value is not None and value.array is None:
                 names.setdefault(value.name, name)

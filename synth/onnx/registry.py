@@ -16,8 +16,8 @@ _HANDLERS: dict[tuple[str, str], dict[int, Handler]] = {}
 def handles(*op_types: str, since: int = 1, domain: str = "") -> Callable[[Handler], Handler]:
     """Register a function as the reader of operators, from version `since` on.
 
-    A handler receives the node as a `Call`, adds operations to the graph through it, and returns the
-    node's results: one value, or a sequence if the operator has several.
+    A handler receives the node as a `Call`, adds operations to the graph through it, and returns
+    the node's results: one value, or a sequence if the operator has several.
     """
 
     def register(handler: Handler) -> Handler:

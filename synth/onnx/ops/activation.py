@@ -32,7 +32,7 @@ def relu(call: Call) -> Value:
 @handles("LeakyRelu")
 def leaky_relu(call: Call) -> Value:
     """``x >= 0 ? x : alpha x``."""
-    return call.add(LeakyRelu(call.float("alpha", 0.01)), call[0])
+    return call.add(LeakyRelu(call.number("alpha", 0.01)), call[0])
 
 
 @handles("PRelu")
@@ -53,14 +53,14 @@ def prelu(call: Call) -> Value:
 @handles("Elu")
 def elu(call: Call) -> Value:
     """``x >= 0 ? x : alpha (exp(x) - 1)``."""
-    return call.add(Elu(call.float("alpha", 1.0)), call[0])
+    return call.add(Elu(call.number("alpha", 1.0)), call[0])
 
 
 @handles("Selu")
 def selu(call: Call) -> Value:
     """``gamma * elu(x)``."""
     default = Selu()
-    alpha, gamma = call.float("alpha", default.alpha), call.float("gamma", default.gamma)
+    alpha, gamma = call.number("alpha", default.alpha), call.number("gamma", default.gamma)
     return call.add(Selu(alpha, gamma), call[0])
 
 
@@ -79,7 +79,7 @@ def softsign(call: Call) -> Value:
 @handles("HardSigmoid")
 def hard_sigmoid(call: Call) -> Value:
     """``clip(alpha x + beta, 0, 1)``."""
-    return call.add(HardSigmoid(call.float("alpha", 0.2), call.float("beta", 0.5)), call[0])
+    return call.add(HardSigmoid(call.number("alpha", 0.2), call.number("beta", 0.5)), call[0])
 
 
 @handles("HardSwish")
@@ -92,7 +92,7 @@ def hard_swish(call: Call) -> Value:
 def thresholded_relu(call: Call) -> Value:
     """``x > alpha ? x : 0``."""
     x = call[0]
-    above = call.add(Compare(">"), x, call.scalar(call.float("alpha", 1.0), x))
+    above = call.add(Compare(">"), x, call.scalar(call.number("alpha", 1.0), x))
     return call.add(Select(), above, x, call.scalar(0.0, x))
 
 
@@ -106,7 +106,7 @@ def function(call: Call) -> Value:
 def clip_attributes(call: Call) -> Value:
     """Before version 11 the bounds are attributes."""
     greatest = float(np.finfo(np.float32).max)
-    return _clip(call, call.float("min", -greatest), call.float("max", greatest))
+    return _clip(call, call.number("min", -greatest), call.number("max", greatest))
 
 
 @handles("Clip", since=11)

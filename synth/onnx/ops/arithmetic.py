@@ -18,8 +18,8 @@ _VARIADIC: dict[str, Callable[[], Op]] = {"Max": Maximum, "Min": Minimum, "Sum":
 def binary_with_axis(call: Call) -> Value:
     """Before version 7 the second operand's axes are matched with those from `axis` on."""
     a, b = call[0], call[1]
-    if call.int("broadcast", 0):
-        axis = call.axis(call.int("axis", a.rank - b.rank), a.rank) if b.rank else 0
+    if call.integer("broadcast", 0):
+        axis = call.axis(call.integer("axis", a.rank - b.rank), a.rank) if b.rank else 0
         behind = -axis - b.rank
         if behind < 0 and b.rank:
             raise ShapeError(f"{call.node}: shape {b.shape} does not fit {a.shape} at axis {axis}")

@@ -12,9 +12,19 @@ from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
 _CAST = {
-    **{1: "float32", 10: "float32", 16: "float32", 11: "float64", 9: "bool"},
-    **{2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64"},
-    **{12: "uint32", 13: "uint64"},
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    4: "uint16",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    9: "bool",
+    10: "float32",
+    11: "float64",
+    12: "uint32",
+    13: "uint64",
+    16: "float32",
 }
 """ONNX's codes of element types; float16 and bfloat16 are carried in float32."""
 
@@ -51,14 +61,15 @@ def constant(call: Call) -> Value:
     if isinstance(value := attributes.get("value"), np.ndarray):
         return call.constant(value)
     if "value_float" in attributes:
-        return call.constant(np.array(call.float("value_float"), np.float32))
+        return call.constant(np.array(call.number("value_float"), np.float32))
     if "value_int" in attributes:
-        return call.constant(np.array(call.int("value_int"), np.int64))
+        return call.constant(np.array(call.integer("value_int"), np.int64))
     if "value_floats" in attributes:
-        return call.constant(np.array(call.floats("value_floats"), np.float32))
+        return call.constant(np.array(call.numbers("value_floats"), np.float32))
     if "value_ints" in attributes:
-        return call.constant(np.array(call.ints("value_ints"), np.int64))
-    call.refuse(f"it holds {', '.join(attributes) or 'nothing'}; only tensors and numbers are read")
+        return call.constant(np.array(call.integers("value_ints"), np.int64))
+    held = ", ".join(attributes) or "nothing"
+    return call.refuse(f"it holds {held}; only tensors and numbers are read")
 
 
 @handles("ConstantOfShape", since=9)
@@ -75,8 +86,8 @@ def constant_of_shape(call: Call) -> Value:
 @handles("Shape")
 def shape(call: Call) -> Value:
     """Every shape is known; from version 15 on `start` and `end` cut a part out."""
-    end = call.int("end", call[0].rank)
-    return call.constant(np.array(call[0].shape[call.int("start", 0) : end], np.int64))
+    end = call.integer("end", call[0].rank)
+    return call.constant(np.array(call[0].shape[call.integer("start", 0) : end], np.int64))
 
 
 @handles("Size")
@@ -102,7 +113,7 @@ def cast(call: Call) -> Value:
 
     A comparison becomes the numbers 0 and 1.
     """
-    x, code = call[0], call.int("to")
+    x, code = call[0], call.integer("to")
     target = _CAST.get(code)
     if target is None:
         call.refuse(f"it casts to the element type {code}")
@@ -114,7 +125,7 @@ def cast(call: Call) -> Value:
     if x.dtype == "bool" and target.startswith("float"):
         one, zero = (call.constant(np.full((1,) * x.rank, n, target)) for n in (1, 0))
         return call.add(Select(), x, one, zero)
-    call.refuse(f"it casts computed values from {x.dtype} to {target}")
+    return call.refuse(f"it casts computed values from {x.dtype} to {target}")
 
 
 @handles("Floor", "Ceil", "Round", "Sign")

@@ -14,8 +14,8 @@ from synth.onnx.registry import handles
 @handles("Slice")
 def slice_attributes(call: Call) -> Value:
     """Before version 10 everything is an attribute, and steps are 1."""
-    starts, ends = call.ints("starts") or (), call.ints("ends") or ()
-    axes = call.ints("axes") or tuple(range(len(starts)))
+    starts, ends = call.integers("starts") or (), call.integers("ends") or ()
+    axes = call.integers("axes") or tuple(range(len(starts)))
     return _slice(call, starts, ends, axes, (1,) * len(starts))
 
 
@@ -25,9 +25,9 @@ def slice_operands(call: Call) -> Value:
     starts = call.known_ints(1, "starts") or ()
     ends = call.known_ints(2, "ends") or ()
     axes = call.known_ints(3, "axes")
-    steps = call.known_ints(4, "steps")
-    default = tuple(range(len(starts)))
-    return _slice(call, starts, ends, default if axes is None else axes, steps or (1,) * len(starts))
+    axes = tuple(range(len(starts))) if axes is None else axes
+    steps = call.known_ints(4, "steps") or (1,) * len(starts)
+    return _slice(call, starts, ends, axes, steps)
 
 
 def _slice(
@@ -63,15 +63,16 @@ def _part(call: Call, ranges: dict[int, range]) -> Value:
     kept = {a: r for a, r in ranges.items() if r != range(x.shape[a])}
     if not kept:
         return x
-    places = kept.values()
-    starts, steps = tuple(r.start for r in places), tuple(r.step for r in places)
-    return call.add(Slice(tuple(kept), starts, steps, tuple(len(r) for r in places)), x)
+    starts = tuple(places.start for places in kept.values())
+    steps = tuple(places.step for places in kept.values())
+    counts = tuple(len(places) for places in kept.values())
+    return call.add(Slice(tuple(kept), starts, steps, counts), x)
 
 
 @handles("Split")
 def split_attribute(call: Call) -> Sequence[Value]:
     """Before version 13 the sizes are an attribute."""
-    return _split(call, call.ints("split"))
+    return _split(call, call.integers("split"))
 
 
 @handles("Split", since=13)
@@ -82,7 +83,7 @@ def split_operand(call: Call) -> Sequence[Value]:
 
 def _split(call: Call, sizes: tuple[int, ...] | None) -> Sequence[Value]:
     x = call[0]
-    axis = call.axis(call.int("axis", 0), x.rank)
+    axis = call.axis(call.integer("axis", 0), x.rank)
     size, count = x.shape[axis], len(call.node.outputs)
     if sizes is None:
         part = math.ceil(size / count)
@@ -101,7 +102,7 @@ def _split(call: Call, sizes: tuple[int, ...] | None) -> Sequence[Value]:
 def gather(call: Call) -> Value:
     """Elements at constant positions along one axis; negative ones count back."""
     x = call[0]
-    axis = call.axis(call.int("axis", 0), x.rank)
+    axis = call.axis(call.integer("axis", 0), x.rank)
     indices = call.known(1, "indices")
     size = x.shape[axis]
     if indices.size and not (-size <= indices.min() and indices.max() < size):
@@ -120,5 +121,5 @@ def gather(call: Call) -> Value:
 def concat(call: Call) -> Value:
     """The operands one after another along an axis."""
     operands = call.all()
-    axis = call.axis(call.int("axis"), operands[0].rank)
+    axis = call.axis(call.integer("axis"), operands[0].rank)
     return operands[0] if len(operands) == 1 else call.add(Concat(axis), *operands)

@@ -14,9 +14,9 @@ def gemm(call: Call) -> Value:
     a, b, c = call[0], call[1], call.optional(2)
     if a.rank != 2 or b.rank != 2:
         raise ShapeError(f"{call.node}: operands of ranks {a.rank} and {b.rank}, not matrices")
-    a = _swapped(call, a) if call.int("transA", 0) else a
-    b = _swapped(call, b) if call.int("transB", 0) else b
-    alpha, beta = call.float("alpha", 1.0), call.float("beta", 1.0)
+    a = _swapped(call, a) if call.integer("transA", 0) else a
+    b = _swapped(call, b) if call.integer("transB", 0) else b
+    alpha, beta = call.number("alpha", 1.0), call.number("beta", 1.0)
     if b.array is not None:
         b = _scaled(call, b, alpha)
         bias = None if c is None else _bias(call, c, beta, b.shape[1])
@@ -29,7 +29,7 @@ def gemm(call: Call) -> Value:
 
 
 def _bias(call: Call, c: Value, beta: float, outputs: int) -> Value | None:
-    """Return C as a vector with an element an output, if it is constant and the same in each row."""
+    """Return C as a vector over the outputs, if it is constant and the same in each row."""
     if c.array is None or (c.rank == 2 and c.shape[0] != 1) or c.rank > 2:
         return None
     scaled = _scaled(call, c, beta)
@@ -37,7 +37,9 @@ def _bias(call: Call, c: Value, beta: float, outputs: int) -> Value | None:
     try:
         row = np.broadcast_to(scaled.array, (1, outputs))[0]
     except ValueError:
-        raise ShapeError(f"{call.node}: C of shape {c.shape} does not fit {outputs} outputs") from None
+        raise ShapeError(
+            f"{call.node}: C of shape {c.shape} does not fit {outputs} outputs"
+        ) from None
     return call.constant(row, like=scaled).as_bias()
 
 

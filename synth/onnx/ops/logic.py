@@ -33,12 +33,11 @@ def where(call: Call) -> Value:
 
 @handles("Not")
 def negation(call: Call) -> Value:
-    """Of a constant, or of a comparison: the choice between false and true."""
+    """Of a constant, or of a comparison."""
     x = call[0]
     if x.array is not None:
         return call.constant(np.logical_not(x.array), like=x)
-    false, true = (call.constant(np.full((1,) * x.rank, b)) for b in (False, True))
-    return call.add(Select(), x, false, true)
+    return call.add(Compare("=="), x, call.constant(np.zeros((1,) * x.rank, bool)))
 
 
 @handles("And", "Or", "Xor", since=7)

@@ -1,22 +1,27 @@
 """More elements around or in place of those that are there: Pad, Expand, Tile."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from synth.errors import FormatError, ShapeError
+from synth.exact import Array
 from synth.ir.ops import Concat, Gather, Pad, Slice
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
-_NUMPY_MODES = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}
+_BORDERS: dict[str, Callable[[Array, tuple[int, int]], Array]] = {
+    "reflect": lambda places, pad: np.pad(places, pad, "reflect"),
+    "edge": lambda places, pad: np.pad(places, pad, "edge"),
+    "wrap": lambda places, pad: np.pad(places, pad, "wrap"),
+}
 
 
 @handles("Pad", since=2)
 def pad_attributes(call: Call) -> Value:
     """Before version 11 everything is an attribute."""
-    pads = call.ints("pads") or ()
-    return _pad(call, pads, call.float("value", 0.0), tuple(range(call[0].rank)))
+    pads = call.integers("pads") or ()
+    return _pad(call, pads, call.number("value", 0.0), tuple(range(call[0].rank)))
 
 
 @handles("Pad", since=11)
@@ -46,7 +51,7 @@ def _pad(call: Call, pads: tuple[int, ...], fill: float, axes: tuple[int, ...]) 
     call.limit(shape)
     if mode == "constant":
         return _filled(call, x, around, fill)
-    if mode not in _NUMPY_MODES:
+    if mode not in _BORDERS:
         call.refuse(f"its mode is {mode!r}; constant, reflect, edge and wrap are read")
     for axis, pad in around.items():
         x = _mirrored(call, x, axis, pad, mode)
@@ -81,10 +86,8 @@ def _filled(call: Call, x: Value, around: dict[int, tuple[int, int]], fill: floa
 
 def _mirrored(call: Call, x: Value, axis: int, pad: tuple[int, int], mode: str) -> Value:
     if mode == "reflect" and max(pad) >= x.shape[axis]:
-        raise ShapeError(f"{call.node}: pads {pad} reflect more than axis {axis} of {x.shape} holds")
-    places = np.arange(x.shape[axis])
-    around = {"reflect": np.pad(places, pad, "reflect"), "edge": np.pad(places, pad, "edge"),
-              "wrap": np.pad(places, pad, "wrap")}[mode]
+        raise ShapeError(f"{call.node}: pads {pad} reflect more than {x.shape} holds")
+    around = _BORDERS[mode](np.arange(x.shape[axis]), pad)
     return call.add(Gather(axis, tuple(around.tolist())), x)
 
 

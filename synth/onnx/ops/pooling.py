@@ -8,18 +8,25 @@ from synth.ir.ops import MaxPool, Mul, Reduce, SumPool
 from synth.ir.types import Shape
 from synth.ir.windows import Window
 from synth.onnx.context import Call, Value
-from synth.onnx.ops.spatial import channels_last, explicit_pads, window_of
+from synth.onnx.ops.spatial import (
+    CHANNELS_LAST,
+    channels_last,
+    explicit_pads,
+    spatial_axes,
+    window_of,
+)
 from synth.onnx.registry import handles
 
 
 @handles("MaxPool")
+@handles("MaxPool", domain=CHANNELS_LAST)
 def max_pool(call: Call) -> Value:
     """The greatest element of each window; padding never wins."""
     if call.used[1:] and call.used[1]:
         call.refuse("its second result, the indices of the maxima, is not computed")
     x = call[0]
     window = _window(call, x)
-    _taps(call, x.shape[2:], window, [(0, 0)] * len(window.kernel))
+    _taps(call, spatial_axes(call, x), window, [(0, 0)] * len(window.kernel))
     return channels_last(call, x, lambda moved: call.add(MaxPool(window), moved))
 
 
@@ -29,9 +36,9 @@ def average_pool(call: Call) -> Value:
     x = call[0]
     window = _window(call, x)
     pads = [(0, 0)] * len(window.kernel)
-    if call.int("count_include_pad", 0):
-        pads = explicit_pads(call, x.shape[2:], window)
-    taps = _taps(call, x.shape[2:], window, pads)
+    if call.integer("count_include_pad", 0):
+        pads = explicit_pads(call, spatial_axes(call, x), window)
+    taps = _taps(call, spatial_axes(call, x), window, pads)
     factor = (1.0 / taps[None, ..., None]).astype(x.dtype)
 
     def mean(moved: Value) -> Value:
@@ -42,10 +49,9 @@ def average_pool(call: Call) -> Value:
 
 
 def _window(call: Call, x: Value) -> Window:
-    if x.rank < 3:
-        raise ShapeError(f"{call.node}: input {x.shape} has no spatial axes")
-    window = window_of(call, x.shape[2:], call.ints("kernel_shape") or ())
-    call.limit([n + sum(pad) for n, pad in zip(x.shape[2:], window.pads, strict=True)])
+    spatial = spatial_axes(call, x)
+    window = window_of(call, spatial, call.integers("kernel_shape") or ())
+    call.limit([n + sum(pad) for n, pad in zip(spatial, window.pads, strict=True)])
     return window
 
 
@@ -84,6 +90,4 @@ def global_average_pool(call: Call) -> Value:
 
 
 def _spatial(call: Call) -> tuple[int, ...]:
-    if call[0].rank < 3:
-        raise ShapeError(f"{call.node}: input {call[0].shape} has no spatial axes")
-    return tuple(range(2 - call[0].rank, 0))
+    return tuple(range(-len(spatial_axes(call, call[0])), 0))

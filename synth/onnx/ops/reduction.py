@@ -19,7 +19,7 @@ _FUNCTIONS: dict[str, Literal["sum", "max", "min"]] = {
 @handles("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin")
 def reduce_attribute(call: Call) -> Value:
     """The axes are an attribute."""
-    return _reduce(call, call.ints("axes"))
+    return _reduce(call, call.integers("axes"))
 
 
 @handles("ReduceSum", since=13)
@@ -27,7 +27,7 @@ def reduce_attribute(call: Call) -> Value:
 def reduce_operand(call: Call) -> Value:
     """The axes are an operand."""
     axes = call.known_ints(1, "axes")
-    if not axes and call.int("noop_with_empty_axes", 0):
+    if not axes and call.integer("noop_with_empty_axes", 0):
         return call[0]
     return _reduce(call, axes)
 
@@ -41,7 +41,7 @@ def _reduce(call: Call, given: tuple[int, ...] | None) -> Value:
     if call.node.op_type == "ReduceMean":
         count = int(np.prod([x.shape[axis] for axis in axes]))
         y = call.add(Mul(), y, call.scalar(1.0 / max(count, 1), y))
-    if call.int("keepdims", 1):
+    if call.integer("keepdims", 1):
         return y
     kept = [n for i, n in enumerate(x.shape) if i - x.rank not in axes]
     return call.reshape(y, kept)

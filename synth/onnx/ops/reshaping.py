@@ -13,7 +13,7 @@ def reshape(call: Call) -> Value:
     """A size of 0 keeps the operand's (unless `allowzero`), and one of -1 takes what is left."""
     x = call[0]
     to = list(call.known_ints(1, "sizes") or ())
-    if not call.int("allowzero", 0):
+    if not call.integer("allowzero", 0):
         if any(n == 0 and i >= x.rank for i, n in enumerate(to)):
             raise ShapeError(f"{call.node}: a size of 0 in {to} has no counterpart in {x.shape}")
         to = [x.shape[i] if n == 0 else n for i, n in enumerate(to)]
@@ -28,7 +28,7 @@ def reshape(call: Call) -> Value:
 @handles("Flatten")
 def flatten(call: Call) -> Value:
     """A matrix: the axes before `axis`, and those from there on."""
-    x, axis = call[0], call.int("axis", 1)
+    x, axis = call[0], call.integer("axis", 1)
     if axis != x.rank:
         axis = call.axis(axis, x.rank) + x.rank
     return call.reshape(x, (math.prod(x.shape[:axis]), math.prod(x.shape[axis:])))
@@ -37,7 +37,7 @@ def flatten(call: Call) -> Value:
 @handles("Squeeze")
 def squeeze_attribute(call: Call) -> Value:
     """Before version 13 the axes are an attribute."""
-    return _squeeze(call, call.ints("axes"))
+    return _squeeze(call, call.integers("axes"))
 
 
 @handles("Squeeze", since=13)
@@ -59,7 +59,7 @@ def _squeeze(call: Call, given: tuple[int, ...] | None) -> Value:
 @handles("Unsqueeze")
 def unsqueeze_attribute(call: Call) -> Value:
     """Before version 13 the axes are an attribute."""
-    return _unsqueeze(call, call.ints("axes") or ())
+    return _unsqueeze(call, call.integers("axes") or ())
 
 
 @handles("Unsqueeze", since=13)
@@ -80,5 +80,5 @@ def _unsqueeze(call: Call, given: tuple[int, ...]) -> Value:
 def transpose(call: Call) -> Value:
     """Axes in another order, by default reversed."""
     x = call[0]
-    order = call.ints("perm") or tuple(reversed(range(x.rank)))
+    order = call.integers("perm") or tuple(reversed(range(x.rank)))
     return x if order == tuple(range(x.rank)) else call.add(Transpose(order), x)

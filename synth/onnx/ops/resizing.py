@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from synth.errors import FormatError
+from synth.errors import FormatError, ShapeError
 from synth.exact import Array
 from synth.ir.ops import Gather
 from synth.onnx.context import Call, Value
@@ -57,7 +57,7 @@ _ROUNDINGS: dict[str, Callable[[Array], Array]] = {
 @handles("Upsample", since=7)
 def upsample_attribute(call: Call) -> Value:
     """Before version 9 the scales are an attribute."""
-    return _old(call, call.floats("scales") or ())
+    return _old(call, call.numbers("scales") or ())
 
 
 @handles("Upsample", since=9)
@@ -71,8 +71,8 @@ def _old(call: Call, scales: Sequence[float]) -> Value:
     if (mode := call.text("mode", "nearest")) != "nearest":
         call.refuse(f"its mode is {mode!r}; only nearest is read")
     axes = tuple(range(call[0].rank))
-    sizes = _sizes(call, axes, scales)
-    return _resize(call, axes, scales, sizes, "asymmetric", "floor")
+    rows = list(zip(axes, scales, _sizes(call, axes, scales), strict=True))
+    return _resize(call, rows, _TRANSFORMS["asymmetric"], np.floor)
 
 
 @handles("Resize", since=11)
@@ -87,49 +87,49 @@ def resize(call: Call) -> Value:
             f"its mode is {mode!r} with coordinates {coordinates!r} rounded by {rounding!r}; "
             f"only nearest is read, with {', '.join(_TRANSFORMS)}"
         )
-    axes = call.axes(call.ints("axes") or range(x.rank), x.rank)
+    axes = call.axes(call.integers("axes") or range(x.rank), x.rank)
     if (policy := call.text("keep_aspect_ratio_policy", "stretch")) != "stretch":
         call.refuse(f"its keep_aspect_ratio_policy is {policy!r}; only stretch is read")
-    scales = _scales(call)
-    if scales:
-        return _resize(call, axes, scales, _sizes(call, axes, scales), coordinates, rounding)
+    scales = [] if call.optional(2) is None else call.known(2, "scales").reshape(-1).tolist()
     sizes = call.known_ints(3, "sizes") or ()
-    scales = [np.float32(n) / np.float32(x.shape[a]) for n, a in zip(sizes, axes, strict=False)]
-    return _resize(call, axes, scales, sizes, coordinates, rounding)
-
-
-def _scales(call: Call) -> list[float]:
-    return [] if call.optional(2) is None else call.known(2, "scales").reshape(-1).tolist()
+    if scales:
+        sizes = _sizes(call, axes, scales)
+    elif len(sizes) != len(axes) or min(sizes, default=1) < 1:
+        raise FormatError(f"{call.node}: sizes {sizes} for {len(axes)} axes of {x.shape}")
+    else:
+        scales = [float(np.float32(n) / x.shape[a]) for n, a in zip(sizes, axes, strict=True)]
+    rows = list(zip(axes, scales, sizes, strict=True))
+    return _resize(call, rows, _TRANSFORMS[coordinates], _ROUNDINGS[rounding])
 
 
 def _sizes(call: Call, axes: Sequence[int], scales: Sequence[float]) -> tuple[int, ...]:
     shape = call[0].shape
     if len(scales) != len(axes) or not all(0 < scale < 1 << 31 for scale in scales):
         raise FormatError(f"{call.node}: scales {list(scales)} for {len(axes)} axes")
-    return tuple(
+    sizes = tuple(
         int(np.float32(shape[axis]) * np.float32(scale))
         for axis, scale in zip(axes, scales, strict=True)
     )
+    if min(sizes, default=1) < 1:
+        raise ShapeError(f"{call.node}: scales {list(scales)} leave nothing of {shape}")
+    return sizes
 
 
 def _resize(
     call: Call,
-    axes: Sequence[int],
-    scales: Sequence[float],
-    sizes: Sequence[int],
-    coordinates: str,
-    rounding: str,
+    rows: Sequence[tuple[int, float, int]],
+    transform: _Transform,
+    rounding: Callable[[Array], Array],
 ) -> Value:
+    """Pick elements along each axis of `rows`: (axis, scale, size of the result)."""
     x = call[0]
-    if len(sizes) != len(axes) or min(sizes, default=1) < 1:
-        raise FormatError(f"{call.node}: sizes {list(sizes)} for {len(axes)} axes of {x.shape}")
-    for axis, scale, out in zip(axes, scales, sizes, strict=True):
+    for axis, scale, out in rows:
         size = x.shape[axis]
         if out == size and scale == 1:
             continue
         call.limit((*x.shape, out))
         i = np.arange(out, dtype=np.float32)
-        places = _ROUNDINGS[rounding](_TRANSFORMS[coordinates](i, np.float32(scale), size, out))
+        places = rounding(transform(i, np.float32(scale), size, out))
         indices = np.clip(places, 0, size - 1).astype(np.int64)
         x = call.add(Gather(call.axis(axis, x.rank), tuple(indices.tolist())), x)
     return x

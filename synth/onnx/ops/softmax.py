@@ -9,7 +9,7 @@ from synth.onnx.registry import handles
 def flattened(call: Call) -> Value:
     """Before version 13 all axes from `axis` on are one."""
     rank = call[0].rank
-    axis = call.int("axis", 1)
+    axis = call.integer("axis", 1)
     first = 0 if axis == rank else call.axis(axis, rank)
     return _softmax(call, tuple(range(first, 0)))
 
@@ -17,7 +17,7 @@ def flattened(call: Call) -> Value:
 @handles("Softmax", "LogSoftmax", since=13)
 def single(call: Call) -> Value:
     """From version 13 on one axis, by default the last."""
-    return _softmax(call, (call.axis(call.int("axis", -1), call[0].rank),))
+    return _softmax(call, (call.axis(call.integer("axis", -1), call[0].rank),))
 
 
 def _softmax(call: Call, axes: tuple[int, ...]) -> Value:

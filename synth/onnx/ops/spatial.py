@@ -9,11 +9,23 @@ from synth.ir.types import Shape
 from synth.ir.windows import Window
 from synth.onnx.context import Call, Value
 
-__all__ = ["channels_last", "window_of"]
+__all__ = ["CHANNELS_LAST", "channels_last", "explicit_pads", "spatial_axes", "window_of"]
+
+CHANNELS_LAST = "qonnx.custom_op.channels_last"
+"""The domain whose convolutions and pools take and give [n, *spatial, c]."""
+
+
+def spatial_axes(call: Call, x: Value) -> Shape:
+    """Return the sizes of the spatial axes of [n, c, *spatial], or of channels-last operators."""
+    if x.rank < 3:
+        raise ShapeError(f"{call.node}: input {x.shape} has no spatial axes")
+    return x.shape[1:-1] if call.node.domain == CHANNELS_LAST else x.shape[2:]
 
 
 def channels_last(call: Call, x: Value, compute: Callable[[Value], Value]) -> Value:
     """Apply operations that want [n, *spatial, c] to a value of ONNX's order [n, c, *spatial]."""
+    if call.node.domain == CHANNELS_LAST:
+        return compute(x)
     last = tuple(range(x.rank))
     moved = call.add(Transpose((0, *last[2:], 1)), x)
     return call.add(Transpose((0, last[-1], *last[1:-1])), compute(moved))
@@ -36,7 +48,7 @@ def window_of(call: Call, spatial: Shape, kernel: Shape) -> Window:
     pads = []
     for axis, explicit in enumerate(_pads(call, spatial, extents, strides)):
         pad = explicit
-        if call.int("ceil_mode", 0):
+        if call.integer("ceil_mode", 0):
             pad = _covered(spatial[axis], extents[axis], strides[axis], explicit)
         pads.append(pad)
     return Window(tuple(kernel), strides, dilations, tuple(pads))
@@ -49,7 +61,7 @@ def explicit_pads(call: Call, spatial: Shape, window: Window) -> list[tuple[int,
 
 
 def _per_axis(call: Call, name: str, rank: int) -> tuple[int, ...]:
-    values = call.ints(name) or (1,) * rank
+    values = call.integers(name) or (1,) * rank
     if len(values) != rank:
         raise FormatError(f"{call.node}: {name} {values} for {rank} spatial axes")
     return values
@@ -60,7 +72,7 @@ def _pads(
 ) -> list[tuple[int, int]]:
     mode = call.text("auto_pad", "NOTSET")
     if mode == "NOTSET":
-        pads = call.ints("pads") or (0,) * (2 * len(spatial))
+        pads = call.integers("pads") or (0,) * (2 * len(spatial))
         if len(pads) != 2 * len(spatial) or min(pads, default=0) < 0:
             raise FormatError(f"{call.node}: pads {pads} for {len(spatial)} spatial axes")
         return list(zip(pads[: len(spatial)], pads[len(spatial) :], strict=True))
@@ -75,7 +87,7 @@ def _pads(
 
 
 def _same(n: int, extent: int, stride: int, *, upper: bool) -> tuple[int, int]:
-    """Padding for ``ceil(n / stride)`` positions; an odd element goes behind (upper) or in front."""
+    """Pad for ``ceil(n / stride)`` positions; an odd element goes behind (upper) or in front."""
     total = max((ceil(n / stride) - 1) * stride + extent - n, 0)
     less, more = total // 2, total - total // 2
     return (less, more) if upper else (more, less)
