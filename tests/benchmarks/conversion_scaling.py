@@ -1,7 +1,7 @@
 """Conversion time and peak memory against the number of parameters, 5 thousand to 5 million.
 
-Each size runs in a process of its own, so that its peak memory is its own. The exponent of a power law
-fitted to the larger sizes is printed: 1 is linear, and a fixed cost makes it smaller.
+Each size runs in a process of its own, so that its peak memory is its own. The exponent of a power
+law through the larger sizes is printed: 1 is linear, and a fixed cost makes it smaller.
 """
 
 import json
@@ -10,10 +10,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
+
+import synth
 
 PART = "xcvu13p-flga2577-2-e"
 WIDTHS = (32, 100, 330, 1000)
@@ -25,7 +28,7 @@ def network(width: int, path: Path) -> int:
     rng = np.random.default_rng(0)
     sizes = [16, *[width] * 5, 5]
     nodes, weights, value = [], [], "x"
-    for i, (k, m) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (k, m) in enumerate(pairwise(sizes)):
         w = (rng.normal(size=(k, m)) / np.sqrt(k)).astype(np.float32)
         b = rng.normal(size=m).astype(np.float32)
         weights += [numpy_helper.from_array(w, f"w{i}"), numpy_helper.from_array(b, f"b{i}")]
@@ -41,13 +44,11 @@ def network(width: int, path: Path) -> int:
     path.write_bytes(
         helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
     )
-    return sum(k * m + m for k, m in zip(sizes, sizes[1:], strict=False))
+    return sum(k * m + m for k, m in pairwise(sizes))
 
 
 def measure(width: int) -> None:
     """Convert one network and print its figures as JSON."""
-    import synth
-
     with tempfile.TemporaryDirectory() as scratch:
         model = Path(scratch) / "dense.onnx"
         parameters = network(width, model)

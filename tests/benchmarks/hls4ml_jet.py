@@ -1,7 +1,7 @@
 """The jet network at ``fixed<16,6>``: synth against hls4ml 1.3, both measured in this process.
 
-hls4ml's model is prepared by qonnx as its documentation prescribes: cleaned, Gemm turned into MatMul,
-channels last. Rates are medians of alternating pairs; conversion starts from the ONNX file, and the
+hls4ml's model is prepared by qonnx as its documentation prescribes: cleaned, Gemm turned into
+MatMul, channels last. Rates are medians of alternating pairs; conversion starts from the ONNX file, and the
 first csim includes the compiler.
 """
 
@@ -16,10 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hls4ml
 import numpy as np
+from projects.demo.jets import load_jets, model_path
+from qonnx.core.modelwrapper import ModelWrapper
+from qonnx.transformation.channels_last import ConvertToChannelsLastAndClean
+from qonnx.transformation.gemm_to_matmul import GemmToMatMul
+from qonnx.util.cleanup import cleanup_model
 
 import synth
-from projects.demo.jets import load_jets, model_path
 
 PART = "xcvu13p-flga2577-2-e"
 PRECISION = "fixed<16,6>"
@@ -34,12 +39,6 @@ def seconds(work: Callable[[], Any]) -> float:
 
 def hls4ml_project(folder: Path) -> Any:
     """Convert and compile with hls4ml; return its model."""
-    import hls4ml
-    from qonnx.core.modelwrapper import ModelWrapper
-    from qonnx.transformation.channels_last import ConvertToChannelsLastAndClean
-    from qonnx.transformation.gemm_to_matmul import GemmToMatMul
-    from qonnx.util.cleanup import cleanup_model
-
     logging.disable(logging.WARNING)
     with contextlib.redirect_stdout(io.StringIO()):
         model = cleanup_model(ModelWrapper(str(model_path())))
@@ -87,7 +86,7 @@ def main() -> None:
         spent: dict[str, list[float]] = {"hls4ml": [], "synth": []}
         for turn in range(3):
             for side, work in (
-                ("hls4ml", lambda f: hls4ml_project(f)),
+                ("hls4ml", hls4ml_project),
                 ("synth", lambda f: synth_project(f, x)),
             ):
                 folder = Path(scratch) / f"{side}{turn}"
