@@ -1,8 +1,8 @@
 """The jet network at ``fixed<16,6>``: synth against hls4ml 1.3, both measured in this process.
 
 hls4ml's model is prepared by qonnx as its documentation prescribes: cleaned, Gemm turned into
-MatMul, channels last. Rates are medians of alternating pairs; conversion starts from the ONNX file, and the
-first csim includes the compiler.
+MatMul, channels last. Rates are medians of alternating runs; conversion starts from the ONNX
+file, and the first csim includes the compiler.
 """
 
 import contextlib
