@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from synth.fixed import Fixed, Format
@@ -98,11 +97,13 @@ def _run_unit(conversions: Sequence[Conversion], folder: Path) -> list[list[int]
     data = b"".join(code.to_bytes(16, "little") for code in sent)
     back = subprocess.run([str(program)], input=data, capture_output=True, check=True).stdout
     assert len(back) == len(data)
-    words = [
-        int.from_bytes(back[i : i + 16], "little", signed=True) for i in range(0, len(back), 16)
-    ]
-    ends = np.cumsum([len(c.codes) for c in conversions]).tolist()
-    return [words[end - len(c.codes) : end] for end, c in zip(ends, conversions, strict=True)]
+    words = iter(range(0, len(back), 16))
+    return [[_code(back, next(words), c.target) for _ in c.codes] for c in conversions]
+
+
+def _code(data: bytes, start: int, target: Format) -> int:
+    assert isinstance(target.type, Fixed)
+    return int.from_bytes(data[start : start + 16], "little", signed=target.type.signed)
 
 
 def run(conversions: Sequence[Conversion], folder: Path) -> list[list[int]]:
