@@ -1,28 +1,29 @@
 """Runs a graph: in floats (imported stage) or in exact integers (typed stage). The oracle.
 
 A graph is compiled once into a list of steps. In the typed stage each step computes in the fastest
-carrier (see `synth.exact`) that its proven interval allows, so that BLAS does the work and not one
-bit is lost. Batches are cut into chunks that stay in cache, and chunks go over a pool of threads with
-one BLAS thread each.
+carrier (see `synth.exact`) that its proven interval allows, so that BLAS does the work and not
+one bit is lost. Batches are cut into chunks that stay in cache, and chunks go over a pool of
+threads with one BLAS thread each.
 """
 
 import os
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from synth.casting import CastKernel
 from synth.errors import ShapeError
-from synth.exact import Array, carrier, convert, integers, shift_left
+from synth.exact import Array, Carrier, carrier, convert, integers, shift_left
 from synth.fixed import Fixed, FixedArray, align
 from synth.ir.graph import Graph, Node, Stage
-from synth.ir.ops import Cast, Conv, Movement, Relu, Table
+from synth.ir.ops import Cast, Conv, Dense, Movement, Relu, Table
 from synth.ir.types import Codes
 
 __all__ = ["Evaluator", "evaluate"]
@@ -77,6 +78,7 @@ class Evaluator:
         self._threads = threads or len(os.sched_getaffinity(0))
         typed = graph.stage is Stage.TYPED
         prepare = self._exact if typed else self._float
+        self._memory = threading.local()
         self._steps = _steps(graph, self.wanted, prepare)
         self._constants = {} if typed else {k: v[None] for k, v in graph.constants.items()}
         self._chunk = max(1, _CHUNK_ELEMENTS // _widest(graph))
@@ -113,10 +115,12 @@ class Evaluator:
             results = {k: np.empty((events, *v.shape[1:]), v.dtype) for k, v in first.items()}
             self._store(results, chunks[0], first)
             rest = chunks[1:]
+
+            def work(chunk: slice) -> None:
+                self._store(results, chunk, self._run(feeds, chunk))
+
             with ThreadPoolExecutor(min(self._threads, len(rest))) as pool:
-                done = pool.map(lambda chunk: self._store(results, chunk, self._run(feeds, chunk)), rest)
-                for _ in done:
-                    pass
+                list(pool.map(work, rest))
         return results
 
     def _check(self, feeds: Mapping[str, Array]) -> int:
@@ -163,7 +167,9 @@ class Evaluator:
         elif name in self.graph.constants:
             value = self.graph.constants[name][None]
         else:
-            value = integers(values[name])
+            value = values[name]
+            # A copy in any case: Dense keeps its memory.
+            value = integers(value) if value.dtype.kind == "f" else integers(value.copy())
             if isinstance(kind.format, FixedArray):
                 # Exact: values of a coarser element are multiples of its LSB.
                 shifts = kind.frac - kind.format.frac
@@ -172,7 +178,7 @@ class Evaluator:
 
     # The imported stage: the operation itself on floats.
 
-    def _float(self, node: Node, owned: frozenset[str]) -> _Step:
+    def _float(self, node: Node, _owned: frozenset[str]) -> _Step:
         return _Step(node.output, node.op.evaluate, node.inputs, ())
 
     # The typed stage: aligned integers in the node's carrier.
@@ -190,14 +196,19 @@ class Evaluator:
         aligned = [k.interval.shifted(s) for k, s in zip(kinds, shifts, strict=True)]
         target = carrier(op.magnitude(*aligned))
         arguments: list[Array | int] = []
-        computed = []
+        computed: list[tuple[str, int]] = []
         for name, shift in zip(node.inputs, shifts, strict=True):
             if name in graph.constants:
                 arguments.append(convert(shift_left(graph.constants[name], shift), target)[None])
             else:
                 arguments.append(len(computed))
                 computed.append((name, shift))
-        moves = isinstance(op, (Movement, Relu)) and len(arguments) == 1
+        if isinstance(op, Dense):
+            return self._dense(node, [a for a in arguments if not isinstance(a, int)], target)
+        if isinstance(op, Relu):
+            relu = _relu_over if node.inputs[0] in owned else op.evaluate
+            return _Step(node.output, relu, node.inputs, ())
+        moves = isinstance(op, Movement) and len(arguments) == 1
 
         def run(*arrays: Array) -> Array:
             if moves:
@@ -208,6 +219,27 @@ class Evaluator:
             return op.evaluate(*[ready[a] if isinstance(a, int) else a for a in arguments])
 
         return _Step(node.output, run, tuple(name for name, _ in computed), ())
+
+    def _dense(self, node: Node, parameters: Sequence[Array], target: Carrier) -> _Step:
+        """The same as `Dense.evaluate`, into memory that each thread keeps from chunk to chunk."""
+        kernel, *bias = [parameter[0] for parameter in parameters]
+
+        def run(x: Array) -> Array:
+            x = convert(x, target)
+            rows = x.reshape(-1, x.shape[-1])
+            y = self._buffer(node.output, len(rows), kernel)
+            np.matmul(rows, kernel, out=y)
+            if bias:
+                y += bias[0]
+            return y.reshape(*x.shape[:-1], kernel.shape[1])
+
+        return _Step(node.output, run, node.inputs[:1], ())
+
+    def _buffer(self, name: str, rows: int, kernel: Array) -> Array:
+        kept: dict[str, Array] = self._memory.__dict__
+        if name not in kept or len(kept[name]) < rows:
+            kept[name] = np.empty((rows, kernel.shape[1]), kernel.dtype)
+        return kept[name][:rows]
 
     def _cast(self, node: Node, owned: bool) -> _Step:
         assert isinstance(node.op, Cast)
@@ -224,6 +256,10 @@ class Evaluator:
                 self.overflows[name] += count
 
         return add
+
+
+def _relu_over(x: Array) -> Array:
+    return np.maximum(x, x.dtype.type(0) if x.dtype.kind != "O" else 0, out=x)
 
 
 def _shifted(array: Array, shift: int) -> Array:
@@ -270,7 +306,7 @@ def _widest(graph: Graph) -> int:
     return max(sizes)
 
 
-def one_blas_thread() -> AbstractContextManager[object]:
+def one_blas_thread() -> Any:
     """Limit BLAS to one thread: our chunks use the cores, and two levels of threads thrash."""
     return _controller().limit(limits=1, user_api="blas")
 

@@ -27,10 +27,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Function(Op):
-    """A function of one variable by name (see `synth.functions`); a `Table` once typed."""
+    """A function of one variable by name (see `synth.functions`); a `Table` once typed.
+
+    `domain` is where the operand is known to lie for reasons that intervals cannot see (the sum of
+    a softmax is at least 1): a table need not cover more.
+    """
 
     name: str
     constants: tuple[float, ...] = ()
+    domain: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.name not in FUNCTIONS:
