@@ -11,7 +11,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Carrier", "carrier", "convert", "integers", "magnitude", "shift_left"]
+__all__ = [
+    "Array",
+    "Carrier",
+    "carrier",
+    "convert",
+    "exact_integers",
+    "integers",
+    "magnitude",
+    "shift_left",
+]
 
 Array = NDArray[Any]
 Carrier = Literal["float32", "float64", "int64", "object"]

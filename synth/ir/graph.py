@@ -116,12 +116,18 @@ class Builder:
         if name in self.types:
             raise GraphError(f"two values are called {name!r}")
         if isinstance(type, Codes) is not (self.stage is Stage.TYPED):
-            raise GraphError(f"input {name!r} is {type}, which the {self.stage} stage does not have")
+            raise GraphError(
+                f"input {name!r} is {type}, which the {self.stage} stage does not have"
+            )
         self._inputs.append(name)
         return self._value(name, type, origin or Origin(name, "input"))
 
     def constant(
-        self, value: Array, *, frac: int | None = None, name: str = "constant",
+        self,
+        value: Array,
+        *,
+        frac: int | None = None,
+        name: str = "constant",
         origin: Origin | None = None,
     ) -> str:
         """Add a constant: floats in the imported stage, codes of LSB ``2**-frac`` once typed."""

@@ -52,7 +52,12 @@ class Window:
     def alone(self, spatial: Shape) -> bool:
         """Whether some position of the window covers padding alone."""
         for n, k, s, d, (before, _), count in zip(
-            spatial, self.kernel, self.strides, self.dilations, self.pads, self.out(spatial),
+            spatial,
+            self.kernel,
+            self.strides,
+            self.dilations,
+            self.pads,
+            self.out(spatial),
             strict=True,
         ):
             taps = np.arange(count)[:, None] * s - before + np.arange(k) * d

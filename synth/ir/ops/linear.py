@@ -117,9 +117,7 @@ class Conv(Weighted):
         else:
             by_group = windows.reshape(-1, terms // w.shape[-2], groups, w.shape[-2])
             kernels = w.reshape(terms, groups, outputs // groups)
-            columns = [
-                by_group[:, :, g].reshape(-1, terms) @ kernels[:, g] for g in range(groups)
-            ]
+            columns = [by_group[:, :, g].reshape(-1, terms) @ kernels[:, g] for g in range(groups)]
             y = np.concatenate(columns, axis=-1).reshape(*lead, outputs)
         if len(arrays) == 3:
             y += arrays[2][0]
