@@ -131,7 +131,9 @@ class Builder:
         origin: Origin | None = None,
     ) -> str:
         """Add a constant: floats in the imported stage, codes of LSB ``2**-frac`` once typed."""
-        value = np.array(value)
+        if not _frozen(value):
+            value = np.array(value)
+            value.flags.writeable = False
         unique = self.fresh(name)
         kind: Type
         if self.stage is Stage.TYPED:
@@ -208,3 +210,8 @@ class Builder:
         self.types[name] = type
         self.origins[name] = origin
         return name
+
+
+def _frozen(value: Array) -> bool:
+    """Whether nobody can write to an array: passes then hand large kernels on without copies."""
+    return isinstance(value, np.ndarray) and value.flags.owndata and not value.flags.writeable
