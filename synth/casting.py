@@ -25,7 +25,7 @@ def _toward(x: Array, tie_down: Any) -> Array:
 
 def _floor_half(x: Array) -> Array:
     x += x.dtype.type(0.5)
-    return np.floor(x, out=x)  # type: ignore[no-any-return]
+    return np.floor(x, out=x)
 
 
 _FLOAT_ROUNDING: dict[Round, Callable[[Array], Array]] = {

@@ -136,10 +136,9 @@ def _heavy(factors: Array) -> Array:
     """Say which constant factors need a multiplier: all but 0 and +-2**k."""
     if factors.dtype.kind == "f":
         mantissa = np.abs(np.frexp(factors)[0])
-        return (mantissa != 0) & (mantissa != 0.5)
+        return np.asarray((mantissa != 0) & (mantissa != 0.5))
     size = np.abs(factors.astype(object) if factors.dtype.kind == "O" else factors.astype(np.int64))
-    result: Array = (size & (size - 1)) != 0
-    return result
+    return np.asarray((size & (size - 1)) != 0)
 
 
 def _size(graph: Graph, name: str) -> int:

@@ -164,12 +164,11 @@ class Evaluator:
         if not isinstance(kind, Codes):
             return array.astype(kind.dtype, copy=False)
         array = as_codes(array)
+        least, most = kind.format.min, kind.format.max
         if isinstance(kind.format, Fixed):
-            outside = array.size and (
-                array.min() < kind.format.min or array.max() > kind.format.max
-            )
+            outside = bool(array.size) and bool(array.min() < least or array.max() > most)
         else:
-            outside = np.any(array < kind.format.min) or np.any(array > kind.format.max)
+            outside = bool(np.any(array < least) or np.any(array > most))
         if outside:
             raise PrecisionError(
                 f"input {name!r} has codes in {array.min()}..{array.max()}, outside its format "
@@ -287,7 +286,7 @@ def _shifted(array: Array, shift: int) -> Array:
     if array.dtype.kind == "O":
         return shift_left(array, shift)
     # Beyond 62 only zeros have another carrier than Python integers.
-    return array * array.dtype.type(1 << min(shift, 62))
+    return np.asarray(array * array.dtype.type(1 << min(shift, 62)))
 
 
 def _cores() -> int:

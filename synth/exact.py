@@ -37,6 +37,11 @@ def carrier(bound: int) -> Carrier:
     return "object"
 
 
+def exact_integers(bound: int) -> Carrier:
+    """Return the integer type that is exact up to `bound`: int64, or Python's own."""
+    return "int64" if bound < 1 << 63 else "object"
+
+
 def convert(array: Array, target: Carrier) -> Array:
     """Return integers held in `array` in another carrier; the caller vouches that they fit."""
     if array.dtype == target:
@@ -71,7 +76,7 @@ def magnitude(array: Array) -> int:
 
 
 def shift_left(codes: Array, shift: int) -> Array:
-    """Return ``codes * 2**shift`` for ``shift >= 0``, in Python integers where int64 is too small."""
+    """Return ``codes * 2**shift`` for ``shift >= 0``, as Python integers if int64 is too small."""
     if shift == 0:
         return codes
     if codes.dtype.kind != "O" and magnitude(codes) << shift >= 1 << 63:

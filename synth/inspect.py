@@ -76,10 +76,10 @@ def summary(graph: Graph) -> str:
         [
             _plain(str(graph)),
             *_table([header, *cells]),
-            f"parameters {sums.parameters:,} ({sums.parameter_bits:,} bits), "
+            f"parameters {sums.parameters:,} ({sums.parameter_bits:,} bits)",
             f"tables {sums.table_bits:,} bits",
-            f"multiplications {sums.multiplications:,} of {sums.macs:,} MACs "
-            f"(the rest is by 0 or a power of two), additions {sums.additions:,}",
+            f"multiplications {sums.multiplications:,} of {sums.macs:,} MACs",
+            f"additions {sums.additions:,}",
         ]
     )
 

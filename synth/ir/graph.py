@@ -111,16 +111,16 @@ class Builder:
     origins: dict[str, Origin] = field(default_factory=dict)
     _known: dict[str, int] = field(default_factory=dict)
 
-    def input(self, name: str, type: Tensor | Codes, origin: Origin | None = None) -> str:
+    def input(self, name: str, kind: Tensor | Codes, origin: Origin | None = None) -> str:
         """Declare an input of the graph."""
         if name in self.types:
             raise GraphError(f"two values are called {name!r}")
-        if isinstance(type, Codes) is not (self.stage is Stage.TYPED):
+        if isinstance(kind, Codes) is not (self.stage is Stage.TYPED):
             raise GraphError(
-                f"input {name!r} is {type}, which the {self.stage} stage does not have"
+                f"input {name!r} is {kind}, which the {self.stage} stage does not have"
             )
         self._inputs.append(name)
-        return self._value(name, type, origin or Origin(name, "input"))
+        return self._value(name, kind, origin or Origin(name, "input"))
 
     def constant(
         self,
@@ -206,8 +206,8 @@ class Builder:
                     f"{op.kind}: operand {position} ({inputs[position]!r}) must be constant"
                 )
 
-    def _value(self, name: str, type: Type, origin: Origin) -> str:
-        self.types[name] = type
+    def _value(self, name: str, kind: Type, origin: Origin) -> str:
+        self.types[name] = kind
         self.origins[name] = origin
         return name
 

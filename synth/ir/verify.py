@@ -98,6 +98,19 @@ def _constant(graph: Graph, name: str) -> None:
 
 
 def _node(graph: Graph, node: Node, known: set[str]) -> None:
+    _operation(graph, node, known)
+    name, recorded = node.output, graph.types[node.output]
+    try:
+        inferred = node.op.infer(*[graph.types[x] for x in node.inputs])
+    except (ModelError, PrecisionError) as error:
+        raise _broken(graph, name, f"cannot be typed: {error}") from error
+    if not same_type(recorded, inferred):
+        raise _broken(graph, name, f"is {inferred}, but {recorded} is recorded{_where(recorded)}")
+    if isinstance(recorded, Codes):
+        _within_format(graph, name, recorded)
+
+
+def _operation(graph: Graph, node: Node, known: set[str]) -> None:
     name, kind = node.output, node.op.kind
     if OPS.get(type(node.op).__name__) is not type(node.op):
         raise _broken(graph, name, f"is computed by {kind}, which is no operation of the graph")
@@ -112,15 +125,6 @@ def _node(graph: Graph, node: Node, known: set[str]) -> None:
     for position in node.op.parameters:
         if position < len(node.inputs) and node.inputs[position] not in graph.constants:
             raise _broken(graph, name, f"needs a constant as operand {position} of {kind}")
-    recorded = graph.types[name]
-    try:
-        inferred = node.op.infer(*[graph.types[x] for x in node.inputs])
-    except (ModelError, PrecisionError) as error:
-        raise _broken(graph, name, f"cannot be typed: {error}") from error
-    if not same_type(recorded, inferred):
-        raise _broken(graph, name, f"is {inferred}, but {recorded} is recorded{_where(recorded)}")
-    if isinstance(recorded, Codes):
-        _within_format(graph, name, recorded)
 
 
 def _where(kind: Type) -> str:

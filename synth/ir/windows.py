@@ -82,7 +82,7 @@ def patches(x: Array, window: Window, fill: Any) -> Array:
     first = padded.ndim - rank - 1
     axes = tuple(range(first, first + rank))
     extents = tuple(d * (k - 1) + 1 for k, d in zip(window.kernel, window.dilations, strict=True))
-    view = sliding_window_view(padded, extents, axis=axes)  # type: ignore[call-overload]
+    view = sliding_window_view(padded, extents, axis=axes)
     # [..., *positions, c, *extents] -> strided, dilated, channels last
     steps = [slice(None)] * view.ndim
     for axis in range(rank):
