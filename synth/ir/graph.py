@@ -148,7 +148,7 @@ class Builder:
 
     def add(self, op: Op, *inputs: str, name: str = "", origin: Origin | None = None) -> str:
         """Add a node and return the name of its result; `name` is made unique."""
-        self._check(op, inputs)
+        self.check(op, inputs)
         origin = origin or self.origins[inputs[0]]
         unique = self.fresh(name or str(origin))
         try:
@@ -191,7 +191,8 @@ class Builder:
         self._known[name] = count + 1
         return f"{name}_{count}"
 
-    def _check(self, op: Op, inputs: tuple[str, ...]) -> None:
+    def check(self, op: Op, inputs: tuple[str, ...]) -> None:
+        """Raise GraphError unless an operation may stand on these operands."""
         if self.stage not in op.stages:
             raise GraphError(f"{op.kind} has no place in the {self.stage} stage")
         least, most = op.arity
@@ -212,6 +213,6 @@ class Builder:
         return name
 
 
-def _frozen(value: Array) -> bool:
+def _frozen(value: object) -> bool:
     """Whether nobody can write to an array: passes then hand large kernels on without copies."""
     return isinstance(value, np.ndarray) and value.flags.owndata and not value.flags.writeable

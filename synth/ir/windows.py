@@ -60,8 +60,9 @@ class Window:
             self.out(spatial),
             strict=True,
         ):
-            taps = np.arange(count)[:, None] * s - before + np.arange(k) * d
-            if not np.all(np.any((taps >= 0) & (taps < n), axis=1)):
+            start = np.arange(count) * s - before
+            first = np.maximum(-(start // d), 0)  # the first tap that is not before the axis
+            if np.any((first >= k) | (start + first * d >= n)):
                 return True
         return False
 
