@@ -44,8 +44,8 @@ def decompose(graph: Graph) -> Graph:
 
 def _softmax(work: Rewrite, node: Node) -> str:
     """``exp(x - max x) / sum exp(x - max x)``: no exponential exceeds 1."""
-    axes = cast(Softmax, node.op).axes
-    e = work.part(node, Function("exp"), _shifted(work, node, *work.inputs(node), axes), role="exp")
+    (x,), axes = work.inputs(node), cast(Softmax, node.op).axes
+    e = work.part(node, Function("exp"), _shifted(work, node, x, axes), role="exp")
     total = work.part(node, Reduce("sum", axes), e, role="sum")
     return work.result(node, Mul(), e, _reciprocal(work, node, total))
 
@@ -61,14 +61,14 @@ def _reciprocal(work: Rewrite, node: Node, x: str) -> str:
 
 def _log_softmax(work: Rewrite, node: Node) -> str | None:
     """``log softmax x = d - log sum exp d`` with ``d = x - max x``: the quotient is never formed."""
-    producer = work.graph.producers().get(node.inputs[0])
+    producer = work.producer(node.inputs[0])
     named = cast(Function, node.op).name == "log"
     if not named or producer is None or not isinstance(producer.op, Softmax):
         return None
     if not work.sole(node.inputs[0]):
         return None
-    axes = producer.op.axes
-    shifted = _shifted(work, node, *work.inputs(producer), axes)
+    (x,), axes = work.inputs(producer), producer.op.axes
+    shifted = _shifted(work, node, x, axes)
     e = work.part(node, Function("exp"), shifted, role="exp")
     total = work.part(node, Reduce("sum", axes), e, role="sum")
     return work.result(node, Sub(), shifted, work.part(node, Function("log"), total, role="log"))
@@ -132,8 +132,10 @@ def _clip(work: Rewrite, node: Node) -> str | None:
     for position, (step, bound) in enumerate(steps):
         operands = [x] if bound is None else [x, work.scalar(node, bound, x, role="bound")]
         last = position == len(steps) - 1
-        x = work.result(node, step, *operands) if last else work.part(
-            node, step, *operands, role="bounded"
+        x = (
+            work.result(node, step, *operands)
+            if last
+            else work.part(node, step, *operands, role="bounded")
         )
     return x
 

@@ -76,7 +76,7 @@ def _sunk(op_before: Callable[[Op, Permutation], Op]) -> Rule:
     return rule
 
 
-def _same_op(op: Op, order: Permutation) -> Op:
+def _same_op(op: Op, _order: Permutation) -> Op:
     return op
 
 
