@@ -28,15 +28,23 @@ MANTISSA_BITS = 12
 
 COMMON = (
     "Beams:eCM = 13000.",
-    "PhaseSpace:pTHatMin = 950.",
-    "PhaseSpace:pTHatMax = 1100.",
     "Random:setSeed = on",
     "Print:quiet = on",
     "Next:numberCount = 0",
 )
+PT_HAT = ("PhaseSpace:pTHatMin = 950.", "PhaseSpace:pTHatMax = 1100.")
+# A heavy scalar decays to longitudinal bosons, and Pythia keeps the angular correlations of
+# their decays; the mass sets the pT of most bosons just below half of it.
+SCALAR = (
+    "Higgs:useBSM = on",
+    "HiggsBSM:gg2H2 = on",
+    "35:m0 = 2100.",
+    "35:mWidth = 40.",
+    "35:doForceWidth = on",
+    "35:onMode = off",
+)
 HADRONIC_W = ("24:onMode = off", "24:onIfAny = 1 2 3 4 5")
-HADRONIC_Z = ("23:onMode = off", "23:onIfAny = 1 2 3 4 5", "WeakZ0:gmZmode = 2")
-
+HADRONIC_Z = ("23:onMode = off", "23:onIfAny = 1 2 3 4 5")
 
 @dataclass(frozen=True)
 class JetClass:
@@ -55,12 +63,13 @@ CLASSES = (
             "HardQCD:qq2qq = on",
             "HardQCD:gg2qqbar = on",
             "HardQCD:qqbar2qqbarNew = on",
+            *PT_HAT,
         ),
     ),
-    JetClass("g", (21,), ("HardQCD:gg2gg = on", "HardQCD:qqbar2gg = on")),
-    JetClass("W", (24,), ("WeakDoubleBoson:ffbar2WW = on", *HADRONIC_W)),
-    JetClass("Z", (23,), ("WeakDoubleBoson:ffbar2gmZgmZ = on", *HADRONIC_Z)),
-    JetClass("t", (6,), ("Top:gg2ttbar = on", "Top:qqbar2ttbar = on", *HADRONIC_W)),
+    JetClass("g", (21,), ("HardQCD:gg2gg = on", "HardQCD:qqbar2gg = on", *PT_HAT)),
+    JetClass("W", (24,), (*SCALAR, "35:onIfMatch = 24 24", *HADRONIC_W)),
+    JetClass("Z", (23,), (*SCALAR, "35:onIfMatch = 23 23", *HADRONIC_Z)),
+    JetClass("t", (6,), ("Top:gg2ttbar = on", "Top:qqbar2ttbar = on", *HADRONIC_W, *PT_HAT)),
 )
 
 
@@ -110,32 +119,28 @@ def jets(run: Run) -> Iterator[GroomedJet]:
     pythia = pythia8mc.Pythia("", False)
     for setting in (*COMMON, f"Random:seed = {run.seed}", *CLASSES[run.label].settings):
         if not pythia.readString(setting):
-            raise SystemExit(f"Pythia does not know the setting {setting!r}")
+            raise RuntimeError(f"Pythia does not know the setting {setting!r}")
     if not pythia.init():
-        raise SystemExit(f"Pythia cannot start class {CLASSES[run.label].name!r}")
+        raise RuntimeError(f"Pythia cannot start class {CLASSES[run.label].name!r}")
     anti_kt = fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS)
     while True:
         if not pythia.next():
             continue
-        axes = [axis for axis in hard_partons(pythia.event) if axis.user_index() in origin]
+        axes = hard_partons(pythia.event, origin)
         cluster = fastjet.ClusterSequence(visible(pythia.event), anti_kt)
         for jet in fastjet.sorted_by_pt(cluster.inclusive_jets(JET_PT[0]))[:2]:
             if selected(jet) and any(axis.delta_R(jet) < MATCHING for axis in axes):
                 yield groomed(jet)
 
 
-def hard_partons(event: "pythia8mc.Event") -> list["fastjet.PseudoJet"]:
-    """What the hard process made, resonances just before they decay; user_index is |PDG code|."""
+def hard_partons(event: "pythia8mc.Event", origin: tuple[int, ...]) -> list["fastjet.PseudoJet"]:
+    """Directions of the hard process's particles of these codes, resonances as they decay."""
     found = []
-    for index in range(event.size()):
-        particle = event[index]
-        # 23: outgoing from the hard process; 22: intermediate, the resonances (W, Z, t).
-        # Only the first level: a W from a top has a top, not beams' partons, as its mother.
-        if particle.statusAbs() in (22, 23) and event[particle.mother1()].statusAbs() == 21:
+    for particle in event:
+        # 23: outgoing from the hard process; 22: intermediate, here the resonances W, Z and t.
+        if particle.statusAbs() in (22, 23) and particle.idAbs() in origin:
             last = event[particle.iBotCopyId()] if particle.statusAbs() == 22 else particle
-            axis = fastjet.PseudoJet(last.px(), last.py(), last.pz(), last.e())
-            axis.set_user_index(particle.idAbs())
-            found.append(axis)
+            found.append(fastjet.PseudoJet(last.px(), last.py(), last.pz(), last.e()))
     return found
 
 

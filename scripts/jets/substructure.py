@@ -32,7 +32,7 @@ FEATURES = (
     "multiplicity",
     "zlogz",
     "z_g",
-    "log_c1_b0",
+    "c1_b0",
     "log_c1_b1",
     "log_c1_b2",
     "log_c2_b1",
@@ -86,7 +86,6 @@ def features(jet: GroomedJet) -> Floats:
     e3 = _three_point(z[:MAX_CONSTITUENTS], distance[:MAX_CONSTITUENTS, :MAX_CONSTITUENTS])
     scales = [
         jet.mass,
-        e2[0],
         e2[1],
         e2[2],
         _ratio(e3[3, 1], e2[1] ** 2),
@@ -100,11 +99,11 @@ def features(jet: GroomedJet) -> Floats:
         _ratio(e3[2, 2], e2[2] ** 2),
     ]
     mass, *ratios = np.log(np.maximum(scales, _FLOORS))
-    plain = [float(len(z)), float(np.sum(z * np.log(z))), jet.z_g]
+    plain = [float(len(z)), float(np.sum(z * np.log(z))), jet.z_g, e2[0]]
     return np.array([mass, *plain, *ratios])
 
 
-_FLOORS = [1.0, 1e-2, 1e-3, 1e-4, 1e-3, 1e-4, 1e-2, 1e-2, 1e-2, 1e-4, 1e-6, 1e-3, 1e-4]
+_FLOORS = [1.0, 1e-4, 1e-6, 1e-4, 1e-6, 0.1, 0.02, 0.02, 0.005, 0.001, 0.02, 0.005]
 
 
 def _ratio(numerator: float, denominator: float) -> float:

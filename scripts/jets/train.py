@@ -15,7 +15,6 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from sklearn.metrics import roc_auc_score
 
 SIZES = (16, 64, 32, 32, 5)
 SEED = 1
@@ -114,9 +113,16 @@ def summarise(
 ) -> None:
     """Prints accuracy and, class against the rest, the area under the ROC curve."""
     accuracy = np.mean(score.argmax(axis=1) == labels)
-    areas = [roc_auc_score(labels == k, score[:, k]) for k in range(len(names))]
+    areas = [area(score[labels == k, k], score[labels != k, k]) for k in range(len(names))]
     listed = ", ".join(f"{name} {area:.4f}" for name, area in zip(names, areas, strict=True))
     print(f"{part}: {len(labels)} jets, accuracy {accuracy:.4f}, AUC {listed}")
+
+
+def area(signal: NDArray[np.float32], background: NDArray[np.float32]) -> float:
+    """Area under the ROC curve: how often a signal jet beats a background jet; ties count half."""
+    ordered = np.sort(background)
+    wins = np.searchsorted(ordered, signal, "left") + np.searchsorted(ordered, signal, "right")
+    return float(np.mean(wins) / 2 / len(ordered))
 
 
 if __name__ == "__main__":
