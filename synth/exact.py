@@ -1,0 +1,66 @@
+"""Which NumPy type carries a computation on integers without losing a bit.
+
+A carrier is chosen from a bound on **every** intermediate, partial sums included: float32 holds all
+integers up to 2**24 and float64 up to 2**53, so BLAS computes exactly below those bounds, in any
+order of summation; then int64, then Python's own integers. C++ emitters ask the same question.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Array", "Carrier", "carrier", "convert", "integers", "magnitude", "shift_left"]
+
+Array = NDArray[Any]
+Carrier = Literal["float32", "float64", "int64", "object"]
+
+
+def carrier(bound: int) -> Carrier:
+    """Return the fastest type in which integers of magnitude up to `bound` are exact."""
+    if bound <= 1 << 24:
+        return "float32"
+    if bound <= 1 << 53:
+        return "float64"
+    if bound < 1 << 63:
+        return "int64"
+    return "object"
+
+
+def convert(array: Array, target: Carrier) -> Array:
+    """Return integers held in `array` in another carrier; the caller vouches that they fit."""
+    if array.dtype == target:
+        return array
+    if target == "object" and array.dtype.kind == "f":
+        return _python_integers(array)
+    if array.dtype.kind == "O" and target in ("float32", "float64"):
+        return array.astype(np.int64).astype(target)
+    return array.astype(target)
+
+
+def integers(array: Array) -> Array:
+    """Return `array` as int64 where its values fit, as Python integers where they do not."""
+    if array.dtype.kind == "O":
+        return array.astype(np.int64) if magnitude(array) < 1 << 63 else array
+    return array.astype(np.int64, copy=False)
+
+
+def magnitude(array: Array) -> int:
+    """Return the largest absolute value of an integer array, 0 where it is empty."""
+    if array.size == 0:
+        return 0
+    return max(abs(int(array.max())), abs(int(array.min())))
+
+
+def shift_left(codes: Array, shift: int) -> Array:
+    """Return ``codes * 2**shift`` for ``shift >= 0``, in Python integers where int64 is too small."""
+    if shift == 0:
+        return codes
+    if codes.dtype.kind != "O" and magnitude(codes) << shift >= 1 << 63:
+        codes = codes.astype(object)
+    factor: int | np.int64 = 1 << shift
+    return codes * factor
+
+
+_python_integers: Callable[[Array], Array] = np.frompyfunc(int, 1, 1)

@@ -1,0 +1,106 @@
+"""The functions of one variable that hardware looks up in tables.
+
+Each has a NumPy definition (the float stage) and one of arbitrary precision in mpmath, from which
+table entries are rounded correctly: the platform's libm has no part in what is built.
+mpmath is loaded when the first table is made.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from synth.exact import Array
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+__all__ = ["FUNCTIONS", "Definition", "exact_value", "round_half_even_at"]
+
+_DIGITS = 60
+"""Decimal digits for entries of at most 64 bits: enough that no rounding is in doubt."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A function y = f(x, *parameters).
+
+    Attributes
+    ----------
+    numpy
+        In floats, vectorised.
+    precise
+        In mpmath: ``precise(mp, x, *parameters)``.
+    domain
+        Where f is defined, ends excluded if infinite; outside, the nearest end is used.
+    """
+
+    numpy: Callable[..., Array]
+    precise: Callable[..., Any]
+    domain: tuple[float, float] = (-np.inf, np.inf)
+    parameters: int = 0
+
+
+def _sigmoid(x: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-x))  # type: ignore[no-any-return]
+
+
+def _silent(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    def call(x: Array) -> Array:
+        with np.errstate(all="ignore"):
+            return function(x)
+
+    return call
+
+
+FUNCTIONS: dict[str, Definition] = {
+    "exp": Definition(_silent(np.exp), lambda mp, x: mp.exp(x)),
+    "log": Definition(_silent(np.log), lambda mp, x: mp.log(x), domain=(0.0, np.inf)),
+    "tanh": Definition(np.tanh, lambda mp, x: mp.tanh(x)),
+    "sigmoid": Definition(_sigmoid, lambda mp, x: 1 / (1 + mp.exp(-x))),
+    "sqrt": Definition(_silent(np.sqrt), lambda mp, x: mp.sqrt(x), domain=(0.0, np.inf)),
+    "reciprocal": Definition(_silent(lambda x: 1 / x), lambda mp, x: 1 / x),
+    # alpha * (exp(x) - 1): the negative side of Elu, Selu and Celu
+    "scaled_expm1": Definition(
+        lambda x, alpha: np.asarray(alpha, x.dtype) * np.expm1(x),
+        lambda mp, x, alpha: mp.mpf(alpha) * mp.expm1(x),
+        parameters=1,
+    ),
+    # log(1 + exp(-x)) for x >= 0: the bounded part of Softplus
+    "log1p_exp_neg": Definition(lambda x: np.log1p(np.exp(-x)), lambda mp, x: mp.log1p(mp.exp(-x))),
+    "softsign": Definition(lambda x: x / (1 + np.abs(x)), lambda mp, x: x / (1 + abs(x))),
+}
+
+
+def exact_value(name: str, parameters: tuple[float, ...], x: Fraction) -> Any:
+    """Return f(x) as an mpmath number of 60 digits; at a pole, the largest finite magnitude."""
+    mp = _mpmath()
+    definition = FUNCTIONS[name]
+    with mp.workdps(_DIGITS):
+        point = mp.mpf(x.numerator) / x.denominator
+        low, high = definition.domain
+        point = min(max(point, mp.mpf(low)), mp.mpf(high))
+        try:
+            value = definition.precise(mp, point, *parameters)
+        except ZeroDivisionError:
+            value = mp.inf
+        return value
+
+
+def round_half_even_at(value: Any, frac: int, limits: tuple[int, int]) -> int:
+    """Return ``value * 2**frac`` rounded half to even and saturated to `limits`."""
+    mp = _mpmath()
+    with mp.workdps(_DIGITS):
+        if mp.isinf(value):
+            return limits[1] if value > 0 else limits[0]
+        code = int(mp.nint(mp.ldexp(value, frac)))
+    return min(max(code, limits[0]), limits[1])
+
+
+def _mpmath() -> "ModuleType":
+    import mpmath
+
+    return mpmath.mp  # type: ignore[no-any-return]

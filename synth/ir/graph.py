@@ -1,0 +1,200 @@
+"""The graph, immutable, and the builder that is its only constructor."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+import numpy as np
+
+from synth.errors import GraphError, ShapeError
+from synth.exact import Array
+from synth.ir.op import Op, Stage
+from synth.ir.types import Codes, Tensor, Type
+
+__all__ = ["Builder", "Graph", "Node", "Origin", "Stage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value comes from: a layer of the source model, and its role there.
+
+    Roles are hls4ml's words where it has them: input, weight, bias, accumulator, activation, table.
+    """
+
+    layer: str
+    role: str = "activation"
+
+    def __str__(self) -> str:
+        return f"{self.layer}.{self.role}"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One application of an operation. Values are named; names are unique in a graph."""
+
+    op: Op
+    inputs: tuple[str, ...]
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A graph of one stage. Nodes stand in an order in which they can be computed.
+
+    Attributes
+    ----------
+    types
+        Of every value: inputs, constants and results.
+    constants
+        Floats in the imported stage, integer codes in the typed one. Read-only arrays, no event axis.
+    origins
+        Of every value.
+    batched
+        Whether the source model had a batch axis in front (arrays of users carry the events there
+        in any case).
+    """
+
+    name: str
+    stage: Stage
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    types: Mapping[str, Type]
+    constants: Mapping[str, Array]
+    origins: Mapping[str, Origin]
+
+    def tensor(self, name: str) -> Tensor:
+        """Return the type of a value of the imported stage."""
+        found = self.types[name]
+        assert isinstance(found, Tensor)
+        return found
+
+    def codes(self, name: str) -> Codes:
+        """Return the type of a value of the typed stage."""
+        found = self.types[name]
+        assert isinstance(found, Codes)
+        return found
+
+    def consumers(self) -> dict[str, list[Node]]:
+        """Return the nodes that read each value (a graph output counts for none)."""
+        readers: dict[str, list[Node]] = {name: [] for name in self.types}
+        for node in self.nodes:
+            for name in dict.fromkeys(node.inputs):
+                readers[name].append(node)
+        return readers
+
+    def producers(self) -> dict[str, Node]:
+        """Return the node that computes each value."""
+        return {node.output: node for node in self.nodes}
+
+    def renamed(self, name: str) -> "Graph":
+        """Return the same graph under another name."""
+        return replace(self, name=name)
+
+    def __str__(self) -> str:
+        return f"{self.stage} graph {self.name!r} of {len(self.nodes)} nodes"
+
+
+@dataclass
+class Builder:
+    """Makes a graph, node by node; every type is inferred as it is added.
+
+    >>> build = Builder("twice", Stage.IMPORTED)
+    >>> x = build.input("x", Tensor((3,)))
+    >>> y = build.add(Add(), x, x, name="y")
+    >>> graph = build.graph(outputs=[y])
+    """
+
+    name: str
+    stage: Stage
+    _inputs: list[str] = field(default_factory=list)
+    _nodes: list[Node] = field(default_factory=list)
+    types: dict[str, Type] = field(default_factory=dict)
+    constants: dict[str, Array] = field(default_factory=dict)
+    origins: dict[str, Origin] = field(default_factory=dict)
+    _known: dict[str, int] = field(default_factory=dict)
+
+    def input(self, name: str, type: Tensor | Codes, origin: Origin | None = None) -> str:
+        """Declare an input of the graph."""
+        if name in self.types:
+            raise GraphError(f"two values are called {name!r}")
+        self._inputs.append(name)
+        return self._value(name, type, origin or Origin(name, "input"))
+
+    def constant(
+        self, value: Array, *, frac: int | None = None, name: str = "constant",
+        origin: Origin | None = None,
+    ) -> str:
+        """Add a constant: floats in the imported stage, codes of LSB ``2**-frac`` in the typed one."""
+        value = np.array(value)
+        value.flags.writeable = False
+        unique = self.fresh(name)
+        kind: Type
+        if self.stage is Stage.TYPED:
+            assert frac is not None
+            kind = Codes.of_constant(value, frac)
+            value = kind.interval.lo
+        else:
+            kind = Tensor(value.shape, value.dtype.name)
+        self.constants[unique] = value
+        return self._value(unique, kind, origin or Origin(unique, "weight"))
+
+    def add(self, op: Op, *inputs: str, name: str = "", origin: Origin | None = None) -> str:
+        """Add a node and return the name of its result; `name` is made unique."""
+        origin = origin or self.origins[inputs[0]]
+        unique = self.fresh(name or str(origin))
+        self._check(op, inputs)
+        try:
+            result = op.infer(*[self.types[x] for x in inputs])
+        except ShapeError as error:
+            raise ShapeError(f"{error} (layer {origin.layer!r})") from None
+        self._nodes.append(Node(op, inputs, unique))
+        return self._value(unique, result, origin)
+
+    def graph(self, outputs: Sequence[str]) -> Graph:
+        """Return the graph, without the nodes and constants that no output needs."""
+        needed = set(outputs)
+        nodes = []
+        for node in reversed(self._nodes):
+            if node.output in needed:
+                nodes.append(node)
+                needed.update(node.inputs)
+        alive = needed.union(self._inputs)
+        return Graph(
+            name=self.name,
+            stage=self.stage,
+            inputs=tuple(self._inputs),
+            outputs=tuple(outputs),
+            nodes=tuple(reversed(nodes)),
+            types=MappingProxyType({k: v for k, v in self.types.items() if k in alive}),
+            constants=MappingProxyType({k: v for k, v in self.constants.items() if k in alive}),
+            origins=MappingProxyType({k: v for k, v in self.origins.items() if k in alive}),
+        )
+
+    def fresh(self, name: str) -> str:
+        """Return `name`, or `name` with the first free number behind it."""
+        if name not in self.types:
+            return name
+        count = self._known.get(name, 1)
+        while f"{name}_{count}" in self.types:
+            count += 1
+        self._known[name] = count + 1
+        return f"{name}_{count}"
+
+    def _check(self, op: Op, inputs: tuple[str, ...]) -> None:
+        if self.stage not in op.stages:
+            raise GraphError(f"{op.kind} has no place in the {self.stage} stage")
+        least, most = op.arity
+        if not least <= len(inputs) <= most:
+            raise GraphError(f"{op.kind} takes {least} to {most} operands, not {len(inputs)}")
+        for name in inputs:
+            if name not in self.types:
+                raise GraphError(f"{op.kind} reads {name!r}, which nothing computes before it")
+        for position in op.parameters:
+            if position < len(inputs) and inputs[position] not in self.constants:
+                raise GraphError(f"{op.kind}: operand {position} ({inputs[position]!r}) must be constant")
+
+    def _value(self, name: str, type: Type, origin: Origin) -> str:
+        self.types[name] = type
+        self.origins[name] = origin
+        return name

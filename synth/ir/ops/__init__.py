@@ -1,0 +1,86 @@
+"""The closed set of operations, one file a family. `OPS` maps each name to its class."""
+
+from synth.ir.op import Op
+from synth.ir.ops.activation import (
+    Clip,
+    Elu,
+    Function,
+    HardSigmoid,
+    LeakyRelu,
+    PRelu,
+    Selu,
+    Softmax,
+    Softplus,
+    Softsign,
+)
+from synth.ir.ops.elementwise import (
+    Abs,
+    Add,
+    Compare,
+    Div,
+    Elementwise,
+    Maximum,
+    Minimum,
+    Mul,
+    Neg,
+    Relu,
+    Select,
+    Sub,
+)
+from synth.ir.ops.linear import Conv, Dense, MatMul
+from synth.ir.ops.movement import Concat, Gather, Movement, Pad, Reshape, Slice, Transpose
+from synth.ir.ops.reduce import MaxPool, Reduce, SumPool
+from synth.ir.ops.typed import Cast, Table
+
+__all__ = [
+    "OPS",
+    "Abs",
+    "Add",
+    "Cast",
+    "Clip",
+    "Compare",
+    "Concat",
+    "Conv",
+    "Dense",
+    "Div",
+    "Elementwise",
+    "Elu",
+    "Function",
+    "Gather",
+    "HardSigmoid",
+    "LeakyRelu",
+    "MatMul",
+    "MaxPool",
+    "Maximum",
+    "Minimum",
+    "Movement",
+    "Mul",
+    "Neg",
+    "PRelu",
+    "Pad",
+    "Reduce",
+    "Relu",
+    "Reshape",
+    "Select",
+    "Selu",
+    "Slice",
+    "Softmax",
+    "Softplus",
+    "Softsign",
+    "Sub",
+    "SumPool",
+    "Table",
+    "Transpose",
+]
+
+OPS: dict[str, type[Op]] = {
+    op.__name__: op
+    for op in (
+        *(Abs, Add, Compare, Div, Maximum, Minimum, Mul, Neg, Relu, Select, Sub),
+        *(Conv, Dense, MatMul, MaxPool, Reduce, SumPool),
+        *(Concat, Gather, Pad, Reshape, Slice, Transpose),
+        *(Clip, Elu, Function, HardSigmoid, LeakyRelu, PRelu),
+        *(Selu, Softmax, Softplus, Softsign),
+        *(Cast, Table),
+    )
+}

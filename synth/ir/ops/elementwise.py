@@ -1,0 +1,227 @@
+"""Arithmetic, order and choice, element by element with NumPy's broadcasting at equal rank."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from synth.errors import ShapeError
+from synth.exact import Array, carrier, convert, integers
+from synth.ir.op import Align, Op, Stage
+from synth.ir.types import Interval, Shape
+
+__all__ = [
+    "Abs",
+    "Add",
+    "Compare",
+    "Div",
+    "Elementwise",
+    "Maximum",
+    "Minimum",
+    "Mul",
+    "Neg",
+    "Relu",
+    "Select",
+    "Sub",
+]
+
+BOTH = frozenset({Stage.IMPORTED, Stage.TYPED})
+
+
+@dataclass(frozen=True)
+class Elementwise(Op):
+    """Operands of one rank whose dimensions are equal or 1."""
+
+    stages: ClassVar[frozenset[Stage]] = BOTH
+    arity: ClassVar[tuple[int, int]] = (2, 2)
+
+    def shape(self, *shapes: Shape) -> Shape:
+        self.same_rank(*shapes)
+        try:
+            return tuple(int(n) for n in np.broadcast_shapes(*shapes))
+        except ValueError:
+            raise ShapeError(
+                f"{self.kind}: shapes {', '.join(map(str, shapes))} do not broadcast"
+            ) from None
+
+    def align(self, *fracs: int) -> Align:
+        finest = max(fracs)
+        return Align(tuple(finest - frac for frac in fracs), finest)
+
+
+@dataclass(frozen=True)
+class Add(Elementwise):
+    """``a + b``."""
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return arrays[0] + arrays[1]
+
+    def magnitude(self, *operands: Interval) -> int:
+        return sum(operand.magnitude for operand in operands)
+
+
+@dataclass(frozen=True)
+class Sub(Elementwise):
+    """``a - b``."""
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return arrays[0] - arrays[1]
+
+    def magnitude(self, *operands: Interval) -> int:
+        return sum(operand.magnitude for operand in operands)
+
+    def interval(self, *operands: Interval) -> Interval:
+        a, b = operands
+        dtype = "int64" if self.magnitude(a, b) < 1 << 63 else "object"
+        lo, hi = convert(a.lo, dtype), convert(a.hi, dtype)
+        return Interval(lo - convert(b.hi, dtype), hi - convert(b.lo, dtype))
+
+
+@dataclass(frozen=True)
+class Mul(Elementwise):
+    """``a * b``; the fraction bits of the result are the sum of both."""
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return arrays[0] * arrays[1]
+
+    def align(self, *fracs: int) -> Align:
+        return Align((0, 0), fracs[0] + fracs[1])
+
+    def magnitude(self, *operands: Interval) -> int:
+        a, b = (operand.magnitude for operand in operands)
+        return max(a, b, a * b)
+
+    def interval(self, *operands: Interval) -> Interval:
+        a, b = operands
+        dtype = "int64" if self.magnitude(a, b) < 1 << 63 else "object"
+        products = [convert(x, dtype) * convert(y, dtype) for x in _ends(a) for y in _ends(b)]
+        return Interval(np.minimum.reduce(products), np.maximum.reduce(products))
+
+
+def _ends(interval: Interval) -> tuple[Array, ...]:
+    return (interval.lo,) if interval.lo is interval.hi else (interval.lo, interval.hi)
+
+
+@dataclass(frozen=True)
+class Div(Elementwise):
+    """``a / b`` of floats; decomposed into a product with a reciprocal before typing."""
+
+    stages: ClassVar[frozenset[Stage]] = frozenset({Stage.IMPORTED})
+
+    def evaluate(self, *arrays: Array) -> Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return arrays[0] / arrays[1]
+
+
+@dataclass(frozen=True)
+class Maximum(Elementwise):
+    """The greater of both."""
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.maximum(arrays[0], arrays[1])
+
+
+@dataclass(frozen=True)
+class Minimum(Elementwise):
+    """The lesser of both."""
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.minimum(arrays[0], arrays[1])
+
+
+@dataclass(frozen=True)
+class Compare(Elementwise):
+    """1 where the relation holds, else 0: a bool in the imported stage, ``ufixed<1,1>`` typed."""
+
+    relation: Literal["<", "<=", ">", ">=", "=="]
+
+    def dtype(self, *dtypes: str) -> str:
+        return "bool"
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return _RELATIONS[self.relation](arrays[0], arrays[1])  # type: ignore[no-any-return]
+
+    def align(self, *fracs: int) -> Align:
+        return Align(super().align(*fracs).shifts, 0)
+
+    def interval(self, *operands: Interval) -> Interval:
+        shape = self.shape(*[operand.lo.shape for operand in operands])
+        return Interval(np.zeros(shape, np.int64), np.ones(shape, np.int64))
+
+
+_RELATIONS = {
+    "<": np.less,
+    "<=": np.less_equal,
+    ">": np.greater,
+    ">=": np.greater_equal,
+    "==": np.equal,
+}
+
+
+@dataclass(frozen=True)
+class Select(Elementwise):
+    """``condition ? a : b`` with a condition of 0 or 1."""
+
+    arity: ClassVar[tuple[int, int]] = (3, 3)
+
+    def dtype(self, *dtypes: str) -> str:
+        return dtypes[1]
+
+    def evaluate(self, *arrays: Array) -> Array:
+        condition, a, b = arrays
+        return np.where(condition.astype(bool), a, b)
+
+    def align(self, *fracs: int) -> Align:
+        _, a, b = fracs
+        finest = max(a, b)
+        return Align((0, finest - a, finest - b), finest)
+
+    def interval(self, *operands: Interval) -> Interval:
+        shape = self.shape(*[operand.lo.shape for operand in operands])
+        _, a, b = operands
+        lo = np.broadcast_to(np.minimum(a.lo, b.lo), shape)
+        return Interval(lo, np.broadcast_to(np.maximum(a.hi, b.hi), shape))
+
+
+@dataclass(frozen=True)
+class Unary(Op):
+    """One operand, the same shape."""
+
+    stages: ClassVar[frozenset[Stage]] = BOTH
+
+
+@dataclass(frozen=True)
+class Relu(Unary):
+    """``max(x, 0)``."""
+
+    def evaluate(self, *arrays: Array) -> Array:
+        zero = arrays[0].dtype.type(0) if arrays[0].dtype.kind != "O" else 0
+        return np.maximum(arrays[0], zero)
+
+
+@dataclass(frozen=True)
+class Neg(Unary):
+    """``-x``."""
+
+    def evaluate(self, *arrays: Array) -> Array:
+        # 0 - x rather than -x: no negative zero among integers held in floats.
+        return -arrays[0] if arrays[0].dtype.kind != "f" else 0 - arrays[0]
+
+    def interval(self, *operands: Interval) -> Interval:
+        (x,) = operands
+        dtype = "int64" if x.magnitude < 1 << 63 else "object"
+        return Interval(-convert(x.hi, dtype), -convert(x.lo, dtype))
+
+
+@dataclass(frozen=True)
+class Abs(Unary):
+    """``|x|``."""
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return np.abs(arrays[0])
+
+    def interval(self, *operands: Interval) -> Interval:
+        (x,) = operands
+        crosses = (x.lo <= 0) & (x.hi >= 0)
+        least = np.where(crosses, 0, np.minimum(np.abs(x.lo), np.abs(x.hi)))
+        return Interval(integers(least), integers(x.absolute))

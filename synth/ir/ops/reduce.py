@@ -1,0 +1,93 @@
+"""Reductions over axes and over sliding windows."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from synth.errors import ShapeError
+from synth.exact import Array
+from synth.ir.op import Op, Stage
+from synth.ir.types import Interval, Shape
+from synth.ir.windows import Window, patches
+
+__all__ = ["MaxPool", "Reduce", "SumPool"]
+
+BOTH = frozenset({Stage.IMPORTED, Stage.TYPED})
+
+
+@dataclass(frozen=True)
+class Reduce(Op):
+    """Sum, maximum or minimum over `axes` (negative), which stay as size 1."""
+
+    stages: ClassVar[frozenset[Stage]] = BOTH
+
+    function: Literal["sum", "max", "min"]
+    axes: tuple[int, ...]
+
+    def shape(self, *shapes: Shape) -> Shape:
+        shape = list(shapes[0])
+        for axis in self.axes:
+            if not -len(shape) <= axis < 0:
+                raise ShapeError(f"Reduce: axis {axis} is outside a shape {shapes[0]}")
+            shape[axis] = 1
+        return tuple(shape)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        x = arrays[0]
+        if self.function == "sum":
+            return x.sum(axis=self.axes, keepdims=True, dtype=x.dtype)  # type: ignore[no-any-return]
+        function = np.max if self.function == "max" else np.min
+        return function(x, axis=self.axes, keepdims=True)  # type: ignore[no-any-return]
+
+    def magnitude(self, *operands: Interval) -> int:
+        if self.function != "sum":
+            return operands[0].magnitude
+        terms = int(np.prod([operands[0].lo.shape[axis] for axis in self.axes]))
+        return operands[0].magnitude * max(terms, 1)
+
+
+@dataclass(frozen=True)
+class Pool(Op):
+    """A reduction over windows of the spatial axes of x [..., *spatial, c]."""
+
+    stages: ClassVar[frozenset[Stage]] = BOTH
+
+    window: Window
+
+    def shape(self, *shapes: Shape) -> Shape:
+        x, rank = shapes[0], len(self.window.kernel)
+        if len(x) < rank + 1:
+            raise ShapeError(f"{self.kind}: input {x} has no {rank} spatial axes and channels")
+        lead = len(x) - rank - 1
+        return (*x[:lead], *self.window.out(x[lead:-1]), x[-1])
+
+    def axes(self) -> tuple[int, ...]:
+        """The kernel's axes in the view that `patches` makes."""
+        rank = len(self.window.kernel)
+        return tuple(range(-rank - 1, -1))
+
+
+@dataclass(frozen=True)
+class SumPool(Pool):
+    """The sum over each window; padding adds nothing."""
+
+    def evaluate(self, *arrays: Array) -> Array:
+        x = arrays[0]
+        zero = x.dtype.type(0) if x.dtype.kind != "O" else 0
+        view = patches(x, self.window, fill=zero)
+        return view.sum(axis=self.axes(), dtype=x.dtype)  # type: ignore[no-any-return]
+
+    def magnitude(self, *operands: Interval) -> int:
+        return operands[0].magnitude * int(np.prod(self.window.kernel))
+
+
+@dataclass(frozen=True)
+class MaxPool(Pool):
+    """The maximum over each window; padding never wins."""
+
+    def evaluate(self, *arrays: Array) -> Array:
+        x = arrays[0]
+        # The least value present never wins over a window's own elements, and every window has one.
+        fill = x.min() if x.size else 0
+        return patches(x, self.window, fill=fill).max(axis=self.axes())  # type: ignore[no-any-return]
