@@ -170,9 +170,7 @@ def _cut(background: NDArray[np.float64], fpr: float) -> float:
     return float(np.sort(background)[-1 - allowed])
 
 
-def _checked(
-    scores: ArrayLike, labels: ArrayLike
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _checked(scores: ArrayLike, labels: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The scores and labels as arrays that belong together."""
     score, label = np.asarray(scores, dtype=np.float64), np.asarray(labels)
     if score.ndim != 2 or label.shape != score.shape[:1]:

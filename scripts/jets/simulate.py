@@ -46,6 +46,7 @@ SCALAR = (
 HADRONIC_W = ("24:onMode = off", "24:onIfAny = 1 2 3 4 5")
 HADRONIC_Z = ("23:onMode = off", "23:onIfAny = 1 2 3 4 5")
 
+
 @dataclass(frozen=True)
 class JetClass:
     """A class of jets: its origin (PDG codes without sign) and how Pythia makes it."""
@@ -165,7 +166,8 @@ def groomed(jet: "fastjet.PseudoJet") -> GroomedJet:
     until the softer one carries more than `Z_CUT` of the two branches' transverse momentum.
     Dasgupta, Fregoso, Marzani, Salam, arXiv:1307.0007; Larkoski et al., arXiv:1402.2657.
     """
-    everything = fastjet.JetDefinition(fastjet.cambridge_algorithm, fastjet.JetDefinition.max_allowable_R)
+    whole = fastjet.JetDefinition.max_allowable_R
+    everything = fastjet.JetDefinition(fastjet.cambridge_algorithm, whole)
     cluster = fastjet.ClusterSequence(list(jet.constituents()), everything)
     branch = cluster.inclusive_jets()[0]
     z_g = 0.0

@@ -7,6 +7,7 @@ node by node, so that its names are the field's own and the same weights give th
 """
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -48,9 +49,7 @@ def trained(x: NDArray[np.float32], y: NDArray[np.uint8]) -> torch.nn.Sequential
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     network = build()
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY
-    )
+    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     inputs, labels = torch.from_numpy(x), torch.from_numpy(y.astype(np.int64))
     steps = EPOCHS * (len(x) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
@@ -67,7 +66,7 @@ def trained(x: NDArray[np.float32], y: NDArray[np.uint8]) -> torch.nn.Sequential
 def build() -> torch.nn.Sequential:
     """Linear layers with ReLU between them; the softmax is part of the loss in training."""
     layers: list[torch.nn.Module] = []
-    for fan_in, fan_out in zip(SIZES, SIZES[1:], strict=False):
+    for fan_in, fan_out in pairwise(SIZES):
         layers += [torch.nn.Linear(fan_in, fan_out), torch.nn.ReLU()]
     return torch.nn.Sequential(*layers[:-1])
 
