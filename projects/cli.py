@@ -63,7 +63,7 @@ def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def _version(wanted: bool) -> None:  # noqa: FBT001 - a callback of typer's
+def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(__version__)
         raise typer.Exit
@@ -71,7 +71,7 @@ def _version(wanted: bool) -> None:  # noqa: FBT001 - a callback of typer's
 
 @app.callback()
 def _root(
-    version: Annotated[  # noqa: ARG001 - its callback acts
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")
     ] = False,
 ) -> None:
@@ -155,9 +155,10 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Show a graph: layers, shapes, formats, intervals, parameters."""
+    from synth.load import load_graph
+
     from projects.project import open_project
     from synth.inspect import rows, summary
-    from synth.load import load_graph
 
     if model.is_dir():
         graph = open_project(model).graph

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ from backends.base import Plan, Settings
 from backends.cstyle import RESERVED, is_identifier
 from backends.vitis import emit as emit_vitis
 from backends.vitis.testbench import golden_files
+from synth.load import load_graph
+
 from projects.folder import creating
 from projects.options import Options, check_layers, parse_options
 from projects.project import Project
@@ -24,8 +26,7 @@ from quant.precision import parse_precision, parse_wires
 from synth import __version__
 from synth.errors import SettingsError
 from synth.evaluate import Evaluator
-from synth.ir import Graph, Origin
-from synth.load import load_graph
+from synth.ir import Graph
 from synth.parts import Part, find
 from synth.passes import prepare
 from synth.passes.margin import margin

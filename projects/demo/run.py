@@ -1,4 +1,4 @@
-"""``synth demo``: a real jet tagger becomes a verified project, and is measured on held-out jets."""
+"""``synth demo``: a real jet tagger becomes a verified project, and is measured on fresh jets."""
 
 import time
 from collections.abc import Iterator
@@ -115,7 +115,9 @@ def run_demo(output_dir: Path, *, quiet: bool = False) -> DemoResult:
             calibration=jets.x_train,
             overwrite=True,
         )
-    with narrator.step(f"run the float and the integer model on {len(jets.x_test):,} held-out jets"):
+    with narrator.step(
+        f"run the float and the integer model on {len(jets.x_test):,} held-out jets"
+    ):
         quality = _qualities(project, jets)
     with narrator.step("compile the firmware's C++ with the vendor's types, and run one jet"):
         project.csim(jets.x_test[:1])
