@@ -136,13 +136,10 @@ _SHAPES: tuple[Shape, ...] = ((3,), (1,), (8,), (2, 3), (4, 2), (4, 4, 1), (2, 4
 
 
 def _outputs(draft: Draft) -> list[str]:
-    """Return the last value, and sometimes one or two on the way."""
+    """Return the last value, often with others: ends of branches, or values on the way."""
     computed = draft.values[len(draft.build.graph([]).inputs) :] or draft.values[-1:]
-    chosen = [computed[-1]]
-    for name in draft.draw(st.lists(st.sampled_from(computed), max_size=2)):
-        if name not in chosen:
-            chosen.append(name)
-    return chosen
+    rest = draft.draw(st.lists(st.sampled_from(computed), max_size=2))
+    return list(dict.fromkeys([computed[-1], *rest]))
 
 
 # Layers: each takes a value and makes another, or nothing where it does not apply.
@@ -201,7 +198,9 @@ def _pool(d: Draft, x: str) -> str | None:
     window = _window(d, shape[:-1])
     if d.boolean():
         # A maximum over nothing but padding has no value: pads stay below the window.
-        return d.add(MaxPool(Window(window.kernel, window.strides, (1,) * len(shape[:-1]), window.pads)), x)
+        return d.add(
+            MaxPool(Window(window.kernel, window.strides, (1,) * len(shape[:-1]), window.pads)), x
+        )
     count = np.full((1,) * len(shape), 1 / np.prod(window.kernel), np.float32)
     return d.add(Mul(), d.add(SumPool(window), x), d.known(count, "weight"))
 
@@ -218,7 +217,9 @@ def _affine(d: Draft, x: str) -> str:
 
 def _batch_normalisation(d: Draft, x: str) -> str:
     shape, axis = d.shape(x), d.pick(0, -1)
-    channels = tuple(n if i == (axis if axis == 0 else len(shape) - 1) else 1 for i, n in enumerate(shape))
+    channels = tuple(
+        n if i == (axis if axis == 0 else len(shape) - 1) else 1 for i, n in enumerate(shape)
+    )
     scaled = d.add(Mul(), x, d.constant(channels, 0.2, 1.0))
     return d.add(Add(), scaled, d.constant(channels, 0.5))
 
@@ -244,14 +245,26 @@ def _select(d: Draft, x: str) -> str:
     return d.add(Select(), condition, x, d.constant(d.broadcastable(d.shape(x))))
 
 
-def _activation(d: Draft, x: str) -> str:
+def _piecewise(d: Draft, x: str) -> str:
     op = d.pick(
-        *(Relu(), Relu(), Neg(), Abs(), Function("sigmoid"), Function("tanh"), Elu(), Elu(0.5)),
-        *(Selu(), Softplus(), Softsign(), HardSigmoid(), LeakyRelu(0.1), LeakyRelu(1.5)),
-        *(LeakyRelu(-0.5), Clip(0.0, 6.0), Clip(-1.0, 1.0), Clip(-np.inf, 2.0), Clip(-2.0, np.inf)),
+        *(Relu(), Neg(), Abs(), HardSigmoid(), LeakyRelu(0.1), LeakyRelu(1.5), LeakyRelu(-0.5)),
+        *(Clip(0.0, 6.0), Clip(-1.0, 1.0), Clip(-np.inf, 2.0), Clip(-2.0, np.inf)),
     )
     assert isinstance(op, Op)
     return d.add(op, x)
+
+
+def _smooth(d: Draft, x: str) -> str:
+    op = d.pick(
+        *(Function("sigmoid"), Function("tanh"), Softplus(), Softsign()),
+        *(Elu(), Elu(0.5), Selu()),
+    )
+    assert isinstance(op, Op)
+    return d.add(op, x)
+
+
+def _relu(d: Draft, x: str) -> str:
+    return d.add(Relu(), x)
 
 
 def _prelu(d: Draft, x: str) -> str:
@@ -328,11 +341,17 @@ def _concat(d: Draft, x: str) -> str:
         v
         for v in d.values
         if len(d.shape(v)) == len(shape)
-        and all(n == m for i, (n, m) in enumerate(zip(d.shape(v), shape, strict=True)) if i != axis + len(shape))
+        and all(
+            n == m
+            for i, (n, m) in enumerate(zip(d.shape(v), shape, strict=True))
+            if i != axis + len(shape)
+        )
     ]
     parts = [x, *d.draw(st.lists(st.sampled_from(fits), max_size=2))]
     if d.integer(0, 3) == 3:
-        parts.append(d.constant(tuple(1 if i == axis + len(shape) else n for i, n in enumerate(shape))))
+        parts.append(
+            d.constant(tuple(1 if i == axis + len(shape) else n for i, n in enumerate(shape)))
+        )
     return d.add(Concat(axis), *parts)
 
 
@@ -361,7 +380,6 @@ def _gather(d: Draft, x: str) -> str:
 
 
 LAYERS: Mapping[str, Layer] = {
-    "activation": _activation,
     "affine": _affine,
     "batch_normalisation": _batch_normalisation,
     "channels_first_conv": _channels_first_conv,
@@ -374,12 +392,15 @@ LAYERS: Mapping[str, Layer] = {
     "join": _join,
     "matmul": _matmul,
     "pad": _pad,
+    "piecewise": _piecewise,
     "pool": _pool,
     "prelu": _prelu,
     "reduce": _reduce,
+    "relu": _relu,
     "reshape": _reshape,
     "select": _select,
     "slice": _slice,
+    "smooth": _smooth,
     "softmax": _softmax,
     "transpose": _transpose,
 }
@@ -400,7 +421,9 @@ def with_batch(graph: Graph, batch: int) -> Graph:
     for name in graph.inputs:
         kind = graph.tensor(name)
         build.input(name, Tensor((batch, *kind.shape), kind.dtype), graph.origins[name])
-    parameters = {n for node in graph.nodes for p in node.op.parameters for n in node.inputs[p : p + 1]}
+    parameters = {
+        n for node in graph.nodes for p in node.op.parameters for n in node.inputs[p : p + 1]
+    }
     for name, value in graph.constants.items():
         held = value if name in parameters else value[None]
         build.constant(held, name=name, origin=graph.origins[name])
