@@ -47,7 +47,14 @@ def _softmax(work: Rewrite, node: Node) -> str:
     (x,), axes = work.inputs(node), cast(Softmax, node.op).axes
     e = work.part(node, Function("exp"), _shifted(work, node, x, axes), role="exp")
     total = work.part(node, Reduce("sum", axes), e, role="sum")
-    return work.result(node, Mul(), e, _reciprocal(work, node, total))
+    inverse = Function("reciprocal", domain=_sum_domain(work, e, axes))
+    return work.result(node, Mul(), e, work.part(node, inverse, total, role="reciprocal"))
+
+
+def _sum_domain(work: Rewrite, e: str, axes: tuple[int, ...]) -> tuple[float, float]:
+    """The largest term is exp(0), so the sum of n terms lies between 1 and n."""
+    shape = work.build.types[e].shape
+    return 1.0, float(np.prod([shape[axis] for axis in axes]))
 
 
 def _shifted(work: Rewrite, node: Node, x: str, axes: tuple[int, ...]) -> str:
@@ -71,7 +78,8 @@ def _log_softmax(work: Rewrite, node: Node) -> str | None:
     shifted = _shifted(work, node, x, axes)
     e = work.part(node, Function("exp"), shifted, role="exp")
     total = work.part(node, Reduce("sum", axes), e, role="sum")
-    return work.result(node, Sub(), shifted, work.part(node, Function("log"), total, role="log"))
+    log = Function("log", domain=_sum_domain(work, e, axes))
+    return work.result(node, Sub(), shifted, work.part(node, log, total, role="log"))
 
 
 def _elu(work: Rewrite, node: Node) -> str:

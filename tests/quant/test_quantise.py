@@ -13,7 +13,7 @@ from synth.fixed import Fixed, FixedArray, parse_format
 from synth.ir import Builder, Graph, Origin, Stage, Tensor
 from synth.ir.ops import Cast, Dense, Function, Mul, SumPool, Table
 from synth.ir.windows import Window
-from tests.quant.networks import events, perceptron
+from tests.quant.networks import events, perceptron, softmax
 
 
 def casts(graph: Graph) -> dict[str, str]:
@@ -128,3 +128,19 @@ def test_explicit_formats_need_no_calibration() -> None:
     typed, found = choose(perceptron(), parse_precision("fixed<16,6>"), {}, {}, None)
     assert found is None
     assert typed.codes("x").format == parse_format("fixed<16,6>").type
+
+
+@pytest.mark.parametrize("classes", [40, 1000])
+def test_a_long_softmax_is_right_whether_its_sum_is_small_or_large(classes: int) -> None:
+    build = Builder("long", Stage.IMPORTED)
+    x = build.input("x", Tensor((classes,)))
+    graph = build.graph([softmax(build, x, classes)])
+    logits = np.random.default_rng(0).normal(size=(600, classes)).astype(np.float32)
+    logits[:200, 3] += np.linspace(0, 12, 200)
+    logits[200:400] /= 50
+    feeds = {"x": logits}
+    typed = quantise(graph, Wishes(ranges=observe(graph, feeds), width=18))
+    expected = Evaluator(graph)(feeds)["score"]
+    got = Evaluator(typed)(feeds, wires={})["score"]
+    largest = expected.max(axis=1, keepdims=True)
+    assert np.abs((got - expected) / largest).max() < 0.01
