@@ -7,10 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from backends.base import Plan, Settings
+from backends.base import Backend, Command, Settings
 from backends.cstyle import RESERVED, is_identifier
-from backends.vitis import emit as emit_vitis
-from backends.vitis.testbench import golden_files
+from backends.vitis import Design, Vitis, golden_data
 from synth.load import load_graph
 
 from projects.folder import creating
@@ -33,7 +32,7 @@ from synth.passes.margin import margin
 
 __all__ = ["convert"]
 
-_BACKENDS: dict[str, Callable[[Graph, Settings], Plan]] = {"vitis": emit_vitis}
+_BACKENDS = {Vitis.name: Vitis()}
 _GOLDEN_EVENTS = 64
 """Events that the test bench of a project replays."""
 
@@ -124,7 +123,7 @@ def convert(
         io_type=io_type,
         output=output,
     )
-    emit, device = _backend(backend), find(part)
+    writer, device = _backend(backend), find(part)
     _check_name(name)
     say = progress or (lambda _: None)
     with creating(_folder(output_dir), overwrite=overwrite) as partial:
@@ -145,7 +144,7 @@ def convert(
         )
         say("writing the firmware")
         settings = _settings(imported.name, device, options)
-        plan = emit(typed, settings)
+        plan = writer.emit(typed, settings)
         record = Record(
             name=imported.name,
             backend=backend,
@@ -159,11 +158,11 @@ def convert(
         _write(partial, ap_types_files())
         _write(partial, record_files(record, imported, typed))
         say("writing golden data for the test bench")
-        _write(partial, _golden(typed))
+        _write(partial, _golden(Design(typed, settings)))
     return Project(_folder(output_dir), record, imported, typed)
 
 
-def _backend(name: Any) -> Callable[[Graph, Settings], Plan]:
+def _backend(name: Any) -> Backend:
     if name not in _BACKENDS:
         raise SettingsError(f"backend must be one of {', '.join(_BACKENDS)}, not {name!r}")
     return _BACKENDS[name]
@@ -234,13 +233,13 @@ def _jsonable(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _stage(command: Any) -> FlowStage:
+def _stage(command: Command) -> FlowStage:
     return FlowStage(**asdict(command))
 
 
-def _golden(typed: Graph) -> Mapping[str, str | bytes]:
-    codes = stimuli(typed, _GOLDEN_EVENTS)
-    return golden_files(typed, codes, Evaluator(typed)(codes))
+def _golden(design: Design) -> Mapping[str, str]:
+    codes = stimuli(design.graph, _GOLDEN_EVENTS)
+    return golden_data(design, codes, Evaluator(design.graph)(codes))
 
 
 def _write(folder: Path, files: Mapping[str, str | bytes]) -> None:

@@ -70,7 +70,9 @@ class Ports:
             return {name: _checked(name, given[name], self.typed) for name in given}
         return {
             name: encode(values, wire.type, wire.rounding, wire.overflow)
-            for (name, values), wire in zip(self.floats(x).items(), self.wires.values(), strict=True)
+            for (name, values), wire in zip(
+                self.floats(x).items(), self.wires.values(), strict=True
+            )
         }
 
     @cached_property
@@ -92,7 +94,8 @@ class Ports:
             return named
         formats = (self.typed.codes(name).format for name in self.typed.outputs)
         return {
-            name: decode(array, fmt) for (name, array), fmt in zip(named.items(), formats, strict=True)
+            name: decode(array, fmt)
+            for (name, array), fmt in zip(named.items(), formats, strict=True)
         }
 
     def named_outputs(self, results: Mapping[str, Array]) -> dict[str, Array]:
