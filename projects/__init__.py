@@ -7,7 +7,7 @@ __all__: list[str] = []
 
 
 def _check_synth() -> None:
-    """`synth` looks after its siblings; only this package can say that `synth` itself is shadowed."""
+    """`synth` looks after its siblings; that it is shadowed itself, only this file can say."""
     home = Path(__file__).resolve().parents[1]
     spec = find_spec("synth")
     if spec is None or spec.origin is None or Path(spec.origin).resolve().parents[1] != home:

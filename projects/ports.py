@@ -7,19 +7,22 @@ benches all receive the same codes, so nothing rounds twice.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, NoReturn
 
 import numpy as np
 
 from synth.errors import PrecisionError, ShapeError
 from synth.exact import Array
-from synth.fixed import Overflow, Round, as_codes, decode, encode
+from synth.fixed import Format, Overflow, Round, as_codes, decode, encode
 from synth.ir import Graph
 
 __all__ = ["Modes", "Ports", "single"]
 
 Modes = tuple[Round, Overflow]
 """What happens on the way into a wire."""
+
+_DEFAULT: Modes = (Round.RND, Overflow.SAT)
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,20 @@ class Ports:
         if raw:
             given = self._named(x)
             return {name: _checked(name, given[name], self.typed) for name in given}
-        codes = {}
-        for name, values in self.floats(x).items():
-            target = self.typed.codes(name).format
-            rounding, overflow = self.modes.get(name, (Round.RND, Overflow.SAT))
-            codes[name] = encode(values, target, rounding, overflow)
-        return codes
+        return {
+            name: encode(values, wire.type, wire.rounding, wire.overflow)
+            for (name, values), wire in zip(
+                self.floats(x).items(), self.wires.values(), strict=True
+            )
+        }
+
+    @cached_property
+    def wires(self) -> dict[str, Format]:
+        """The format of each input, with what happens on the way into it."""
+        return {
+            name: Format(self.typed.codes(name).format, *self.modes.get(name, _DEFAULT))
+            for name in self.imported.inputs
+        }
 
     def inputs_as_values(self, codes: Mapping[str, Array]) -> dict[str, Array]:
         """Return the values of input codes, as float64."""
@@ -78,10 +89,19 @@ class Ports:
 
     def outputs(self, codes: Mapping[str, Array], *, raw: bool = False) -> dict[str, Array]:
         """Return output codes, or their values, under the names that the user knows."""
-        pairs = zip(self.imported.outputs, self.typed.outputs, strict=True)
+        named = self.named_outputs(codes)
         if raw:
-            return {name: codes[typed] for name, typed in pairs}
-        return {name: decode(codes[typed], self.typed.codes(typed).format) for name, typed in pairs}
+            return named
+        formats = (self.typed.codes(name).format for name in self.typed.outputs)
+        return {
+            name: decode(array, fmt)
+            for (name, array), fmt in zip(named.items(), formats, strict=True)
+        }
+
+    def named_outputs(self, results: Mapping[str, Array]) -> dict[str, Array]:
+        """Return outputs of the typed graph under the names that the user knows."""
+        pairs = zip(self.imported.outputs, self.typed.outputs, strict=True)
+        return {name: results[typed] for name, typed in pairs}
 
     def _named(self, x: Any) -> dict[str, Array]:
         names = self.imported.inputs
@@ -130,22 +150,27 @@ def _numbers(array: Array) -> bool:
 
 
 def _finite(name: str, array: Array, graph: Graph) -> Array:
-    if array.dtype.kind in "fO":
-        bad = ~np.isfinite(array.astype(np.float64))
-        if bad.any():
-            event = int(np.argwhere(bad)[0][0])
-            raise PrecisionError(
-                f"input {name!r}: {int(bad.sum())} values are NaN or infinite (first in event "
-                f"{event}), which hardware has no code for; remove or replace them"
-            )
-    with np.errstate(over="ignore"):
-        cast = array.astype(graph.tensor(name).dtype)
-    if cast.dtype.kind == "f" and not np.isfinite(cast).all():
+    if array.dtype.kind == "O":
+        array = array.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        cast = array.astype(graph.tensor(name).dtype, copy=False)
+    checked = array if array.dtype.kind == "f" and cast.dtype.kind != "f" else cast
+    if checked.dtype.kind == "f" and not np.isfinite(checked).all():
+        _refuse(name, array, checked)
+    return cast
+
+
+def _refuse(name: str, given: Array, cast: Array) -> NoReturn:
+    bad = ~np.isfinite(given)
+    if not bad.any():
         event = int(np.argwhere(~np.isfinite(cast))[0][0])
         raise PrecisionError(
             f"input {name!r}: a value in event {event} is too large for the model's {cast.dtype}"
         )
-    return cast
+    raise PrecisionError(
+        f"input {name!r}: {int(bad.sum())} values are NaN or infinite (first in event "
+        f"{int(np.argwhere(bad)[0][0])}), which hardware has no code for; remove or replace them"
+    )
 
 
 def _checked(name: str, array: Array, graph: Graph) -> Array:

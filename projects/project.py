@@ -7,8 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synth.inspect import summary
-
 from projects.csim import Csim, compile_csim
 from projects.ports import Ports, single
 from projects.record import Record, open_record
@@ -18,6 +16,7 @@ from projects.validate import Validation, validate
 from synth.evaluate import Evaluator
 from synth.exact import Array
 from synth.fixed import decode
+from synth.inspect import summary
 from synth.ir import Graph
 from synth.passes import prepare
 
@@ -67,8 +66,13 @@ class Project:
         ShapeError, PrecisionError
             Input of another shape; NaN, infinity, or codes outside the input format.
         """
-        codes = self._exact(self.ports.codes(x, raw=raw))
-        return single(self.ports.outputs(codes, raw=raw))
+        # Encoding and decoding go along with each chunk of events, while it is in cache.
+        results = (
+            self._exact(self.ports.codes(x, raw=True))
+            if raw
+            else self._exact(self.ports.floats(x), wires=self.ports.wires)
+        )
+        return single(self.ports.named_outputs(results))
 
     def predict_float(self, x: Any) -> Any:
         """Run the float model, as imported."""

@@ -5,10 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from synth.cost import cost
-
 from projects.record import Record
 from projects.reports import Figure, read_vendor_reports
+from synth.cost import cost
 from synth.errors import PartError
 from synth.ir import Graph
 from synth.parts import Part, find

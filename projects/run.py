@@ -12,6 +12,7 @@ from synth.errors import ProjectError, ToolError
 
 __all__ = ["FlowStage", "chosen_stages", "run_stage", "run_stages"]
 
+_COMPILERS = frozenset({"g++", "clang++", "c++"})
 _TAIL = 12
 """Lines of a failed tool's output that the message repeats."""
 
@@ -42,7 +43,7 @@ def run_stages(
     planned
         Its stages.
     wanted
-        Names of stages; None for the first one.
+        Names of stages; None for the vendor's first, by whichever tool is installed.
     progress
         Called with a line before each stage.
 
@@ -54,8 +55,10 @@ def run_stages(
         A tool is missing, which is found out before any of them runs; or one failed.
     """
     stages = chosen_stages(planned, wanted)
+    if wanted is None:
+        stages = [_installed(folder, stages)]
     for stage in stages:
-        _require(folder, stage)
+        _require(folder, [stage])
     for stage in stages:
         progress(f"{stage.name}: {shlex.join(stage.argv)}")
         run_stage(folder, stage)
@@ -64,15 +67,19 @@ def run_stages(
 def chosen_stages(planned: Sequence[FlowStage], wanted: Sequence[str] | None) -> list[FlowStage]:
     """Return the stages of the given names, in the planned order.
 
+    Without names, these are the vendor's first stage and its alternatives: the stages that produce
+    the same with another tool.
+
     Raises
     ------
     ProjectError
         A stage is unknown, or the project has none.
     """
-    if not planned:
-        raise ProjectError("this project's backend plans no tool flow: there is nothing to build")
     if wanted is None:
-        return [planned[0]]
+        of_vendor = [stage for stage in planned if stage.needs not in _COMPILERS]
+        if not of_vendor:
+            raise ProjectError("this project's backend plans no tool flow: nothing is to be built")
+        return [stage for stage in of_vendor if stage.produces == of_vendor[0].produces]
     names = [stage.name for stage in planned]
     for name in wanted:
         if name not in names:
@@ -88,7 +95,7 @@ def run_stage(folder: Path, stage: FlowStage) -> None:
     ToolError
         The tool is missing, failed, or did not leave what it should.
     """
-    _require(folder, stage)
+    _require(folder, [stage])
     log = folder / "build" / f"{stage.name}.log"
     log.parent.mkdir(exist_ok=True)
     with log.open("wb") as output:
@@ -115,12 +122,23 @@ def run_stage(folder: Path, stage: FlowStage) -> None:
         )
 
 
-def _require(folder: Path, stage: FlowStage) -> None:
-    tool = stage.needs or stage.argv[0]
-    if shutil.which(tool) is None:
-        where = shlex.quote(str(folder / stage.cwd if stage.cwd not in {"", "."} else folder))
-        raise ToolError(
-            f"{stage.name} needs {tool}, which is not on PATH (AMD's tools put themselves there "
-            "when their settings64.sh is sourced). On a machine that has it, copy the project "
-            f"there and run:  cd {where} && {shlex.join(stage.argv)}"
-        )
+def _installed(folder: Path, alternatives: Sequence[FlowStage]) -> FlowStage:
+    for stage in alternatives:
+        if shutil.which(stage.needs):
+            return stage
+    _require(folder, alternatives)
+    raise AssertionError(alternatives)
+
+
+def _require(folder: Path, alternatives: Sequence[FlowStage]) -> None:
+    """Raise ToolError unless a tool of one of the alternatives is there."""
+    if any(shutil.which(stage.needs) for stage in alternatives):
+        return
+    first = alternatives[0]
+    tools = " or ".join(dict.fromkeys(stage.needs for stage in alternatives))
+    where = shlex.quote(str(folder / first.cwd))
+    commands = "  or  ".join(shlex.join(stage.argv) for stage in alternatives)
+    raise ToolError(
+        f"{first.name} needs {tools}, which is not on PATH (the vendor's settings64.sh puts it "
+        f"there). On a machine that has it, copy the project there and run, in {where}:  {commands}"
+    )

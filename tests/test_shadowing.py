@@ -13,10 +13,12 @@ ROOT = Path(__file__).parents[1]
 
 
 def run(code: str, *folders: Path) -> subprocess.CompletedProcess[str]:
+    # "-c" puts the working folder in front of the path, so that must not be the repository.
     path = os.pathsep.join(map(str, [*folders, ROOT]))
     return subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | {"PYTHONPATH": path},
+        cwd=Path(__file__).parent,
         capture_output=True,
         text=True,
         check=False,

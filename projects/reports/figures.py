@@ -1,6 +1,7 @@
 """A figure and where it was read; and which report files belong to which reader."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from projects.reports.cosim import read_cosim
@@ -18,7 +19,8 @@ _READERS: tuple[tuple[str, _Reader], ...] = (
     ("**/syn/report/{top}_csynth.xml", read_csynth),
     ("**/sim/report/{top}_cosim.rpt", read_cosim),
     ("**/vivado_synth.rpt", read_utilisation),
-    ("**/*timing_summary_routed.rpt", read_timing),
+    ("**/vivado_timing.rpt", read_timing),
+    ("**/*timing_summary_routed.rpt", partial(read_timing, stage="routed")),
 )
 _LARGEST = 64 << 20
 

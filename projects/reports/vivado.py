@@ -11,6 +11,7 @@ from synth.errors import FormatError
 
 __all__ = ["read_timing", "read_utilisation"]
 
+_SYNTHESIS = "logic synthesis"
 _SITES = {
     "CLB LUTs": "LUT",
     "Slice LUTs": "LUT",
@@ -40,7 +41,7 @@ def read_utilisation(text: str) -> list[Figure]:
             used = count(row.get("Used"))
             if name and used is not None:
                 has = count(row.get("Available"))
-                figure = Figure(stage="logic synthesis", name=name, value=used, available=has)
+                figure = Figure(stage=_SYNTHESIS, name=name, value=used, available=has)
                 figures.setdefault(name, figure)
     if not figures:
         raise FormatError("no table of sites in it; was the synthesis interrupted?")
@@ -50,8 +51,15 @@ def read_utilisation(text: str) -> list[Figure]:
 _SLACKS = {"WNS(ns)": "worst setup slack", "WHS(ns)": "worst hold slack"}
 
 
-def read_timing(text: str) -> list[Figure]:
+def read_timing(text: str, stage: str = _SYNTHESIS) -> list[Figure]:
     """Return the worst slacks of a ``report_timing_summary``.
+
+    Parameters
+    ----------
+    text
+        Of the file.
+    stage
+        After which it was made: estimated wires after synthesis, real ones once routed.
 
     Raises
     ------
@@ -66,7 +74,7 @@ def read_timing(text: str) -> list[Figure]:
         # Below the header stands a rule, and below that the whole design's figures.
         row = dict(zip(names, re.split(r"\s{2,}", lines[at + 2].strip()), strict=False))
         return [
-            Figure(stage="routed", name=name, value=value, unit="ns")
+            Figure(stage=stage, name=name, value=value, unit="ns")
             for column, name in _SLACKS.items()
             if (value := count(row.get(column))) is not None
         ]

@@ -15,18 +15,28 @@ def python(name: str, code: str, *produces: str) -> FlowStage:
     return stage(name, sys.executable, "-c", code, produces=produces)
 
 
+LIBRARY = stage("library", "sh", "build_lib.sh", needs="g++")
 CSYNTH = python("csynth", "open('made', 'w').close(); print('synthesised')", "made")
 SYNTH = python("vsynth", "import sys; print('ERROR: [Synth 8-1] no'); sys.exit(3)")
 MISSING = stage("export", "vitis-run", "--mode", "hls", "--tcl", "build prj.tcl")
 
 
-def test_the_first_stage_runs_by_default(tmp_path: Path) -> None:
+def test_the_vendors_first_stage_runs_by_default(tmp_path: Path) -> None:
     said: list[str] = []
-    run_stages(tmp_path, [CSYNTH, MISSING], None, said.append)
+    run_stages(tmp_path, [LIBRARY, CSYNTH, MISSING], None, said.append)
     assert (tmp_path / "made").exists()
     assert (tmp_path / "build" / "csynth.log").read_text() == "synthesised\n"
     assert len(said) == 1
     assert said[0].startswith("csynth: ")
+
+
+def test_of_alternatives_the_one_that_is_installed_runs(tmp_path: Path) -> None:
+    absent = stage("hls", "vitis-run-that-is-not-here", produces=("made",))
+    run_stages(tmp_path, [absent, CSYNTH], None)
+    assert (tmp_path / "made").exists()
+    classic = stage("classic", "vitis_hls-that-is-not-here", "-f", "x.tcl", produces=("made",))
+    with pytest.raises(ToolError, match=r"needs vitis-run-\S* or vitis_hls-\S*, which is not on"):
+        run_stages(tmp_path, [absent, classic], None)
 
 
 def test_stages_run_in_their_planned_order() -> None:
@@ -37,7 +47,7 @@ def test_a_missing_tool_is_named_with_the_command_to_run_elsewhere(tmp_path: Pat
     with pytest.raises(
         ToolError,
         match=r"export needs vitis-run, which is not on PATH .*settings64\.sh.*"
-        r"run:  cd .* && vitis-run --mode hls --tcl 'build prj\.tcl'",
+        r"run, in .*:  vitis-run --mode hls --tcl 'build prj\.tcl'",
     ):
         run_stages(tmp_path, [CSYNTH, MISSING], ["csynth", "export"])
     assert not (tmp_path / "made").exists(), "nothing runs if something will be missing"
@@ -58,4 +68,4 @@ def test_an_unknown_stage_is_named() -> None:
     with pytest.raises(ProjectError, match="unknown stage 'route': this project has csynth, vsyn"):
         chosen_stages([CSYNTH, SYNTH], ["route"])
     with pytest.raises(ProjectError, match="plans no tool flow"):
-        chosen_stages([], None)
+        chosen_stages([LIBRARY], None)
