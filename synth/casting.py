@@ -25,7 +25,7 @@ def _toward(x: Array, tie_down: Any) -> Array:
 
 def _floor_half(x: Array) -> Array:
     x += x.dtype.type(0.5)
-    return np.floor(x, out=x)  # type: ignore[no-any-return]
+    return np.floor(x, out=x)
 
 
 _FLOAT_ROUNDING: dict[Round, Callable[[Array], Array]] = {
@@ -37,6 +37,11 @@ _FLOAT_ROUNDING: dict[Round, Callable[[Array], Array]] = {
     Round.RND_ZERO: lambda x: _toward(x, x > 0),
     Round.RND_INF: lambda x: _toward(x, x < 0),
 }
+
+
+def _power(exponent: Array, dtype: Any) -> Array:
+    """Return 2**exponent exactly: ldexp, because exp2 is the platform's and may be off by a bit."""
+    return np.asarray(np.ldexp(1.0, exponent), dtype=dtype)
 
 
 @dataclass
@@ -61,11 +66,10 @@ class CastKernel:
         self._restore = self._finest - np.asarray(target.frac)
         self._width = np.asarray(target.width)
         self._least, self._most = self.op.limits()
-        self._true_least = integers(np.asarray(target.min))
+        self._true_least = integers(target.min)
         self.carrier = self._choose()
-        self._scale = np.exp2(-self._shift.astype(np.float64)).astype(np.float32)
-        if self.carrier == "float64":
-            self._scale = np.exp2(-self._shift.astype(np.float64))
+        if self.carrier in ("float32", "float64"):
+            self._scale = _power(-self._shift, self.carrier)
 
     def _choose(self) -> Carrier:
         """The bound covers the operand with half an LSB, the rounded code and a whole wrap."""
@@ -91,7 +95,7 @@ class CastKernel:
         if self._checks:
             y = self._limit(y)
         if self._restore.any():
-            y *= np.exp2(self._restore).astype(y.dtype)
+            y *= _power(self._restore, y.dtype)
         return y
 
     def _limit(self, y: Array) -> Array:
@@ -108,7 +112,7 @@ class CastKernel:
         if overflow is Overflow.SAT_ZERO:
             y[(y < least) | (y > most)] = 0
             return y
-        span = np.exp2(self._width).astype(y.dtype)
+        span = _power(self._width, y.dtype)
         lowest = self._true_least.astype(y.dtype)
         turns = np.subtract(y, lowest)
         turns *= 1 / span

@@ -19,9 +19,10 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from synth.casting import CastKernel
-from synth.errors import ShapeError
+from synth.errors import GraphError, PrecisionError, ShapeError
 from synth.exact import Array, Carrier, carrier, convert, integers, shift_left
-from synth.fixed import Fixed, FixedArray, Format, align, decode, encode
+from synth.fixed import Fixed, FixedArray, Format, align, as_codes, decode, encode
+from synth.formats import in_int64
 from synth.ir.graph import Graph, Node, Stage
 from synth.ir.ops import Cast, Conv, Dense, Movement, Relu, Table
 from synth.ir.types import Codes
@@ -77,14 +78,18 @@ class Evaluator:
     ) -> None:
         self.graph = graph
         self.wanted = tuple(dict.fromkeys(graph.outputs if wanted is None else wanted))
+        for name in self.wanted:
+            if name not in graph.types:
+                raise GraphError(f"{graph} computes no value {name!r}")
         self.overflows: Counter[str] = Counter()
         self._count = count_overflows
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._counting = threading.Lock()
+        self._threads = threads or _cores()
         typed = graph.stage is Stage.TYPED
         prepare = self._exact if typed else self._float
         self._memory = threading.local()
         self._steps = _steps(graph, self.wanted, prepare)
-        self._constants = {} if typed else {k: v[None] for k, v in graph.constants.items()}
+        self._constants = {k: v[None] for k, v in graph.constants.items()}
         self._chunk = _events_a_chunk(graph)
 
     def __call__(
@@ -104,13 +109,15 @@ class Evaluator:
         Returns
         -------
         dict
-            Each wanted value, [events, *shape]: floats, or int64 codes (Python integers where 64
-            bits are too few) of the value's format.
+            Each wanted value, [events, *shape], in memory of its own: floats, or codes of the
+            value's format: int64, or Python integers in formats of more than 63 bits.
 
         Raises
         ------
         ShapeError
             An input is missing, unknown or of another shape; or inputs differ in events.
+        PrecisionError
+            An input of the typed stage holds no integers, or codes outside its format.
         """
         events = self._check(feeds)
         chunks = [
@@ -179,25 +186,37 @@ class Evaluator:
         kind = self.graph.types[name]
         if not isinstance(kind, Codes):
             return array.astype(kind.dtype, copy=False)
+        array = as_codes(array)
+        least, most = kind.format.min, kind.format.max
+        if isinstance(kind.format, Fixed):
+            outside = bool(array.size) and bool(array.min() < least or array.max() > most)
+        else:
+            outside = bool(np.any(array < least) or np.any(array > most))
+        if outside:
+            raise PrecisionError(
+                f"input {name!r} has codes in {array.min()}..{array.max()}, outside its format "
+                f"{kind.format}; cast or encode them first"
+            )
         if isinstance(kind.format, Fixed):
             return convert(array, carrier(kind.interval.magnitude))
         return integers(align(array, kind.frac - np.asarray(kind.format.frac)))
 
     def _leave(self, name: str, values: dict[str, Array], events: int) -> Array:
         kind = self.graph.types[name]
-        if not isinstance(kind, Codes):
-            value = values[name]
-        elif name in self.graph.constants:
-            value = self.graph.constants[name][None]
-        else:
-            value = values[name]
-            # A copy in any case: Dense keeps its memory.
-            value = integers(value) if value.dtype.kind == "f" else integers(value.copy())
+        value = values[name]
+        if isinstance(kind, Codes):
+            value = integers(value)
             if isinstance(kind.format, FixedArray):
                 # Exact: values of a coarser element are multiples of its LSB.
                 shifts = kind.frac - kind.format.frac
                 value = integers(value // align(np.ones_like(shifts), shifts))
-        return np.broadcast_to(value, (events, *value.shape[1:])) if len(value) != events else value
+            # By the format and not by what is there: chunks must agree.
+            narrow = in_int64(int(np.max(kind.format.width)))
+            value = value.astype(np.int64 if narrow else object, copy=False)
+        if len(value) != events:
+            value = np.broadcast_to(value, (events, *value.shape[1:]))
+        # Never the user's memory, a constant's, or that which Dense keeps.
+        return value.copy() if value is values[name] or value.base is not None else value
 
     # The imported stage: the operation itself on floats.
 
@@ -227,15 +246,14 @@ class Evaluator:
                 arguments.append(len(computed))
                 computed.append((name, shift))
         if isinstance(op, Dense):
-            return self._dense(node, [a for a in arguments if not isinstance(a, int)], target)
+            return self._dense(node, [a for a in arguments[1:] if not isinstance(a, int)], target)
         if isinstance(op, Relu):
             relu = _relu_over if node.inputs[0] in owned else op.evaluate
             return _Step(node.output, relu, node.inputs, ())
-        moves = isinstance(op, Movement) and len(arguments) == 1
+        if isinstance(op, Movement) and len(arguments) == 1:
+            return _Step(node.output, op.evaluate, node.inputs, ())
 
         def run(*arrays: Array) -> Array:
-            if moves:
-                return op.evaluate(arrays[0])
             ready = [
                 _shifted(convert(a, target), s) for a, (_, s) in zip(arrays, computed, strict=True)
             ]
@@ -266,17 +284,17 @@ class Evaluator:
 
     def _cast(self, node: Node, owned: bool) -> _Step:
         assert isinstance(node.op, Cast)
-        counter = self._counter(node.output) if self._count else None
+        # A constant overflows once, whatever the number of chunks: it is not counted.
+        counts = self._count and node.inputs[0] not in self.graph.constants
+        counter = self._counter(node.output) if counts else None
         kernel = CastKernel(node.op, self.graph.codes(node.inputs[0]), counter)
-        if node.inputs[0] in self.graph.constants:
-            held = self.graph.constants[node.inputs[0]][None]
-            return _Step(node.output, lambda: kernel(held, owned=False), (), ())
         return _Step(node.output, lambda x: kernel(x, owned), node.inputs, ())
 
     def _counter(self, name: str) -> Callable[[int], None]:
         def add(count: int) -> None:
             if count:
-                self.overflows[name] += count
+                with self._counting:
+                    self.overflows[name] += count
 
         return add
 
@@ -286,7 +304,19 @@ def _relu_over(x: Array) -> Array:
 
 
 def _shifted(array: Array, shift: int) -> Array:
-    return array if shift == 0 else array * array.dtype.type(1 << shift)
+    if shift == 0:
+        return array
+    if array.dtype.kind == "O":
+        return shift_left(array, shift)
+    # Beyond 62 only zeros have another carrier than Python integers.
+    return np.asarray(array * array.dtype.type(1 << min(shift, 62)))
+
+
+def _cores() -> int:
+    """The cores this process may use (macOS does not tell: all of them)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _steps(
@@ -302,18 +332,14 @@ def _steps(
     last = {name: i for i, node in enumerate(nodes) for name in node.inputs}
     kept = {*wanted, *graph.inputs, *graph.constants}
     # Views share memory with their operand: neither may be overwritten.
-    views = {node.output for node in nodes if isinstance(node.op, Movement)}
+    moved = [node for node in nodes if isinstance(node.op, Movement)]
+    shared = {name for node in moved for name in (node.output, *node.inputs)}
     steps = []
     for i, node in enumerate(nodes):
         dying = [n for n in dict.fromkeys(node.inputs) if last[n] == i and n not in kept]
-        step = prepare(node, frozenset(dying) - views - _viewed(nodes))
-        dead = tuple(n for n in dying if n in {x for s in nodes for x in s.inputs})
-        steps.append(_Step(step.output, step.run, step.inputs, dead))
+        step = prepare(node, frozenset(dying) - shared)
+        steps.append(_Step(step.output, step.run, step.inputs, tuple(dying)))
     return steps
-
-
-def _viewed(nodes: Sequence[Node]) -> set[str]:
-    return {name for node in nodes if isinstance(node.op, Movement) for name in node.inputs}
 
 
 def _events_a_chunk(graph: Graph) -> int:

@@ -11,7 +11,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Carrier", "carrier", "convert", "integers", "magnitude", "shift_left"]
+__all__ = [
+    "Array",
+    "Carrier",
+    "carrier",
+    "convert",
+    "exact_integers",
+    "integers",
+    "magnitude",
+    "shift_left",
+]
 
 Array = NDArray[Any]
 Carrier = Literal["float32", "float64", "int64", "object"]
@@ -26,6 +35,11 @@ def carrier(bound: int) -> Carrier:
     if bound < 1 << 63:
         return "int64"
     return "object"
+
+
+def exact_integers(bound: int) -> Carrier:
+    """Return the integer type that is exact up to `bound`: int64, or Python's own."""
+    return "int64" if bound < 1 << 63 else "object"
 
 
 def convert(array: Array, target: Carrier) -> Array:
@@ -62,7 +76,7 @@ def magnitude(array: Array) -> int:
 
 
 def shift_left(codes: Array, shift: int) -> Array:
-    """Return ``codes * 2**shift`` for ``shift >= 0``, in Python integers where int64 is too small."""
+    """Return ``codes * 2**shift`` for ``shift >= 0``, as Python integers if int64 is too small."""
     if shift == 0:
         return codes
     if codes.dtype.kind != "O" and magnitude(codes) << shift >= 1 << 63:

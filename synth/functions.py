@@ -45,7 +45,7 @@ class Definition:
 
 def _sigmoid(x: Array) -> Array:
     with np.errstate(over="ignore"):
-        return 1 / (1 + np.exp(-x))  # type: ignore[no-any-return]
+        return np.asarray(1 / (1 + np.exp(-x)))
 
 
 def _silent(function: Callable[[Array], Array]) -> Callable[[Array], Array]:

@@ -57,10 +57,11 @@ def load_jets() -> Jets:
         arrays = {name: file[name] for name in file.files}
     for part in ("y_train", "y_test"):
         arrays[part] = arrays[part].astype(np.int64)
-    names = {name: tuple(arrays.pop(name).tolist()) for name in ("feature_names", "class_names")}
     for array in arrays.values():
         array.setflags(write=False)
-    return Jets(**arrays, **names)
+    feature_names = tuple(arrays.pop("feature_names").tolist())
+    class_names = tuple(arrays.pop("class_names").tolist())
+    return Jets(**arrays, feature_names=feature_names, class_names=class_names)
 
 
 def model_path() -> Path:

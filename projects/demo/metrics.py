@@ -143,9 +143,11 @@ def discriminant(
             f"Scores must not be negative, and that of jet {jet} for class {class_} is "
             f"{score[jet, class_]}. Take the model's probabilities, not its margins"
         )
-    wanted = score[:, signal]
+    wanted: NDArray[np.float64] = score[:, signal]
     total = wanted + score[:, list(background)].sum(axis=1)
-    return np.divide(wanted, total, out=np.zeros_like(wanted), where=total > 0.0)
+    share = np.zeros_like(wanted)
+    np.divide(wanted, total, out=share, where=total > 0.0)
+    return share
 
 
 def wilson(successes: float, trials: int) -> tuple[float, float]:

@@ -111,17 +111,23 @@ class Builder:
     origins: dict[str, Origin] = field(default_factory=dict)
     _known: dict[str, int] = field(default_factory=dict)
 
-    def input(self, name: str, type: Tensor | Codes, origin: Origin | None = None) -> str:
+    def input(self, name: str, kind: Tensor | Codes, origin: Origin | None = None) -> str:
         """Declare an input of the graph."""
         if name in self.types:
             raise GraphError(f"two values are called {name!r}")
-        if isinstance(type, Codes) is not (self.stage is Stage.TYPED):
-            raise GraphError(f"input {name!r} is {type}, which the {self.stage} stage does not have")
+        if isinstance(kind, Codes) is not (self.stage is Stage.TYPED):
+            raise GraphError(
+                f"input {name!r} is {kind}, which the {self.stage} stage does not have"
+            )
         self._inputs.append(name)
-        return self._value(name, type, origin or Origin(name, "input"))
+        return self._value(name, kind, origin or Origin(name, "input"))
 
     def constant(
-        self, value: Array, *, frac: int | None = None, name: str = "constant",
+        self,
+        value: Array,
+        *,
+        frac: int | None = None,
+        name: str = "constant",
         origin: Origin | None = None,
     ) -> str:
         """Add a constant: floats in the imported stage, codes of LSB ``2**-frac`` once typed."""
@@ -142,7 +148,7 @@ class Builder:
 
     def add(self, op: Op, *inputs: str, name: str = "", origin: Origin | None = None) -> str:
         """Add a node and return the name of its result; `name` is made unique."""
-        self._check(op, inputs)
+        self.check(op, inputs)
         origin = origin or self.origins[inputs[0]]
         unique = self.fresh(name or str(origin))
         try:
@@ -185,7 +191,8 @@ class Builder:
         self._known[name] = count + 1
         return f"{name}_{count}"
 
-    def _check(self, op: Op, inputs: tuple[str, ...]) -> None:
+    def check(self, op: Op, inputs: tuple[str, ...]) -> None:
+        """Raise GraphError unless an operation may stand on these operands."""
         if self.stage not in op.stages:
             raise GraphError(f"{op.kind} has no place in the {self.stage} stage")
         least, most = op.arity
@@ -200,12 +207,12 @@ class Builder:
                     f"{op.kind}: operand {position} ({inputs[position]!r}) must be constant"
                 )
 
-    def _value(self, name: str, type: Type, origin: Origin) -> str:
-        self.types[name] = type
+    def _value(self, name: str, kind: Type, origin: Origin) -> str:
+        self.types[name] = kind
         self.origins[name] = origin
         return name
 
 
-def _frozen(value: Array) -> bool:
+def _frozen(value: object) -> bool:
     """Whether nobody can write to an array: passes then hand large kernels on without copies."""
     return isinstance(value, np.ndarray) and value.flags.owndata and not value.flags.writeable

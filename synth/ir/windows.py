@@ -52,11 +52,17 @@ class Window:
     def alone(self, spatial: Shape) -> bool:
         """Whether some position of the window covers padding alone."""
         for n, k, s, d, (before, _), count in zip(
-            spatial, self.kernel, self.strides, self.dilations, self.pads, self.out(spatial),
+            spatial,
+            self.kernel,
+            self.strides,
+            self.dilations,
+            self.pads,
+            self.out(spatial),
             strict=True,
         ):
-            taps = np.arange(count)[:, None] * s - before + np.arange(k) * d
-            if not np.all(np.any((taps >= 0) & (taps < n), axis=1)):
+            start = np.arange(count) * s - before
+            first = np.maximum(-(start // d), 0)  # the first tap that is not before the axis
+            if np.any((first >= k) | (start + first * d >= n)):
                 return True
         return False
 
@@ -77,7 +83,7 @@ def patches(x: Array, window: Window, fill: Any) -> Array:
     first = padded.ndim - rank - 1
     axes = tuple(range(first, first + rank))
     extents = tuple(d * (k - 1) + 1 for k, d in zip(window.kernel, window.dilations, strict=True))
-    view = sliding_window_view(padded, extents, axis=axes)  # type: ignore[call-overload]
+    view = sliding_window_view(padded, extents, axis=axes)
     # [..., *positions, c, *extents] -> strided, dilated, channels last
     steps = [slice(None)] * view.ndim
     for axis in range(rank):

@@ -123,7 +123,7 @@ def test_scores_and_labels_that_do_not_fit(
 
 def test_margins_are_refused() -> None:
     with pytest.raises(CalibrationError, match=r"jet 1 for class 4 is -0.5.*not its margins"):
-        efficiency_at(0.01, [[1, 0, 0, 0, 0], [0, 0, 0, 0, -0.5]], [0, 4])
+        efficiency_at(0.01, [[1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, -0.5]], [0, 4])
 
 
 def test_a_missing_class_is_named() -> None:

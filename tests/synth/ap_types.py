@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from synth.fixed import Fixed, Format
@@ -20,25 +19,32 @@ _SOURCE = """\
 #include <cstdio>
 #include <cstdint>
 
+typedef ap_private<128, true> Wire;  // codes travel as 128 bits, the low word first
+
+template <class V> bool receive(V& code) {
+  uint64_t words[2];
+  if (fread(words, 8, 2, stdin) != 2) return false;
+  Wire wire(words[1]);
+  wire <<= 64;
+  wire |= Wire(words[0]);
+  code = wire;
+  return true;
+}
+
+template <class V> void send(const V& code) {
+  Wire wire(code);
+  uint64_t words[2] = {wire.to_uint64(), (wire >> 64).to_uint64()};
+  fwrite(words, 8, 2, stdout);
+}
+
 // The whole of ap_fixed's semantics is ap_fixed_base::operator=; without the derived class it
-// compiles twice as fast. Codes travel as 128 bits, sign-extended, the low word first.
+// compiles twice as fast.
 template <class S, class D> void convert(int count) {
   S s;
   D d;
-  ap_int_base<128, true> wire;
-  uint64_t words[2];
-  for (int i = 0; i < count; ++i) {
-    if (fread(words, 8, 2, stdin) != 2) return;
-    wire.V = words[1];
-    wire.V <<= 64;
-    wire.V |= ap_private<128, true>(words[0]);
-    s.V = wire.V;
+  while (count-- && receive(s.V)) {
     d = s;
-    wire.V = d.V;
-    words[0] = wire.V.to_uint64();
-    wire.V >>= 64;
-    words[1] = wire.V.to_uint64();
-    fwrite(words, 8, 2, stdout);
+    send(d.V);
   }
 }
 
@@ -58,7 +64,8 @@ class Conversion:
 def headers() -> Path:
     """Find the ap_types headers in the hls4ml distribution, without importing it."""
     spec = importlib.util.find_spec("hls4ml")
-    assert spec is not None and spec.origin is not None, "hls4ml is a base dependency"
+    assert spec is not None, "hls4ml is a base dependency"
+    assert spec.origin is not None, "hls4ml is a package"
     return Path(spec.origin).parent / "templates" / "vivado" / "ap_types"
 
 
@@ -90,9 +97,13 @@ def _run_unit(conversions: Sequence[Conversion], folder: Path) -> list[list[int]
     data = b"".join(code.to_bytes(16, "little") for code in sent)
     back = subprocess.run([str(program)], input=data, capture_output=True, check=True).stdout
     assert len(back) == len(data)
-    words = [int.from_bytes(back[i : i + 16], "little", signed=True) for i in range(0, len(back), 16)]
-    ends = np.cumsum([len(c.codes) for c in conversions]).tolist()
-    return [words[end - len(c.codes) : end] for end, c in zip(ends, conversions, strict=True)]
+    words = iter(range(0, len(back), 16))
+    return [[_code(back, next(words), c.target) for _ in c.codes] for c in conversions]
+
+
+def _code(data: bytes, start: int, target: Format) -> int:
+    assert isinstance(target.type, Fixed)
+    return int.from_bytes(data[start : start + 16], "little", signed=target.type.signed)
 
 
 def run(conversions: Sequence[Conversion], folder: Path) -> list[list[int]]:

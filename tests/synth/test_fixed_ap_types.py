@@ -46,13 +46,10 @@ def small(signed: bool, shift: int, width: int) -> Iterator[Conversion]:
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_small_formats_are_those_of_ap_types(signed: bool, tmp_path: Path) -> None:
-    far = itertools.cycle((4, SOURCE_WIDTH, SOURCE_WIDTH + 1, SOURCE_WIDTH + 2))
-    left = itertools.cycle((-2, -3, -SOURCE_WIDTH, -SOURCE_WIDTH - 2))
-    cells = [
-        (shift, width)
-        for width in WIDTHS
-        for shift in (1, 2, 0, -1, next(far), next(left))
-    ]
+    # Every shift at every width takes minutes: see the slow test below.
+    right = itertools.cycle((1, 4, SOURCE_WIDTH, SOURCE_WIDTH + 1, SOURCE_WIDTH + 2))
+    left = itertools.cycle((0, -1, -2, -SOURCE_WIDTH, -SOURCE_WIDTH - 2))
+    cells = [(shift, w) for w in WIDTHS for shift in (2, next(right), next(left), next(left))]
     compare([c for cell in cells for c in small(signed, *cell)], tmp_path)
 
 
@@ -96,7 +93,7 @@ def wide(count: int, seed: int) -> list[Conversion]:
 
 
 def test_wide_formats_are_those_of_ap_types(tmp_path: Path) -> None:
-    compare(wide(112, seed=1), tmp_path)
+    compare(wide(56, seed=1), tmp_path)
 
 
 @pytest.mark.slow

@@ -104,7 +104,7 @@ class Selu(Op):
     gamma: float = 1.05070102214813232421875
 
     def evaluate(self, *arrays: Array) -> Array:
-        return _like(arrays[0], self.gamma) * Elu(self.alpha).evaluate(arrays[0])  # type: ignore[no-any-return]
+        return _like(arrays[0], self.gamma) * Elu(self.alpha).evaluate(arrays[0])
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class Softplus(Op):
 
     def evaluate(self, *arrays: Array) -> Array:
         x = arrays[0]
-        return np.maximum(x, _like(x, 0)) + np.log1p(np.exp(-np.abs(x)))  # type: ignore[no-any-return]
+        return np.maximum(x, _like(x, 0)) + np.log1p(np.exp(-np.abs(x)))
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,7 @@ class HardSigmoid(Op):
     def evaluate(self, *arrays: Array) -> Array:
         x = arrays[0]
         line = _like(x, self.alpha) * x + _like(x, self.beta)
-        return np.clip(line, _like(x, 0), _like(x, 1))
+        return np.asarray(np.clip(line, _like(x, 0), _like(x, 1)))
 
 
 @dataclass(frozen=True)

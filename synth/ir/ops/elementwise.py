@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from synth.errors import ShapeError
-from synth.exact import Array, carrier, convert, integers
+from synth.exact import Array, convert, exact_integers
 from synth.ir.op import Align, Op, Stage
 from synth.ir.types import Codes, Interval, Shape
 
@@ -72,7 +72,7 @@ class Sub(Elementwise):
 
     def interval(self, *operands: Interval) -> Interval:
         a, b = operands
-        dtype = "int64" if self.magnitude(a, b) < 1 << 63 else "object"
+        dtype = exact_integers(self.magnitude(a, b))
         lo, hi = convert(a.lo, dtype), convert(a.hi, dtype)
         return Interval(lo - convert(b.hi, dtype), hi - convert(b.lo, dtype))
 
@@ -93,7 +93,7 @@ class Mul(Elementwise):
 
     def interval(self, *operands: Interval) -> Interval:
         a, b = operands
-        dtype = "int64" if self.magnitude(a, b) < 1 << 63 else "object"
+        dtype = exact_integers(self.magnitude(a, b))
         products = [
             convert(x[None], dtype) * convert(y[None], dtype) for x in _ends(a) for y in _ends(b)
         ]
@@ -142,7 +142,7 @@ class Compare(Elementwise):
         return "bool"
 
     def evaluate(self, *arrays: Array) -> Array:
-        return _RELATIONS[self.relation](arrays[0], arrays[1])  # type: ignore[no-any-return]
+        return np.asarray(_RELATIONS[self.relation](arrays[0], arrays[1]))
 
     def align(self, *fracs: int) -> Align:
         return Align(super().align(*fracs).shifts, 0)
@@ -219,7 +219,7 @@ class Neg(Unary):
 
     def interval(self, *operands: Interval) -> Interval:
         (x,) = operands
-        dtype = "int64" if x.magnitude < 1 << 63 else "object"
+        dtype = exact_integers(x.magnitude)
         return Interval(-convert(x.hi, dtype), -convert(x.lo, dtype))
 
 

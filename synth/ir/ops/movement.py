@@ -32,7 +32,7 @@ class Movement(Op):
             # Positions from 1, so that the zeros of padding stand out.
             arrays.append(np.arange(start + 1, start + size + 1).reshape(1, *shape))
             start += size
-        return self.evaluate(*arrays)[0] - 1
+        return np.asarray(self.evaluate(*arrays)[0, ...] - 1)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Reshape(Movement):
 
 @dataclass(frozen=True)
 class Transpose(Movement):
-    """Axis i of the result is axis ``permutation[i]`` of the operand (counted from 0, no events)."""
+    """Axis i of the result is axis ``permutation[i]`` of the operand (from 0, no events)."""
 
     permutation: tuple[int, ...]
 
