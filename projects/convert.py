@@ -140,7 +140,6 @@ def convert(
             outputs=outputs,
             precision=precision,
             calibration=calibration,
-            say=say,
         )
         say("writing the firmware")
         settings = _settings(imported.name, device, options)
@@ -200,7 +199,6 @@ def _quantised(
     outputs: Any,
     precision: Any,
     calibration: Any,
-    say: Progress,
 ) -> tuple[dict[str, Any], Graph]:
     """Return rounding and overflow by input, and the typed graph."""
     wished = parse_precision(precision)
@@ -208,7 +206,7 @@ def _quantised(
     leaving = parse_wires(outputs, imported.outputs, imported, "outputs")
     data = None if calibration is None else read_calibration(calibration, imported)
     prepared = prepare(imported)
-    typed, _ = choose(prepared, wished, entering, leaving, data, say)
+    typed, _ = choose(prepared, wished, entering, leaving, data)
     return {name: (wire.rounding, wire.overflow) for name, wire in entering.items()}, typed
 
 
