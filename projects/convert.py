@@ -154,7 +154,7 @@ def convert(
             stages=tuple(_stage(command) for command in plan.commands),
         )
         _write(partial, plan.files)
-        _write(partial, ap_types_files())
+        _write(partial / "firmware" / "ap_types", ap_types_files())
         _write(partial, record_files(record, imported, typed))
         say("writing golden data for the test bench")
         _write(partial, _golden(Design(typed, settings)))
