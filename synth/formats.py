@@ -274,8 +274,9 @@ class FixedArray:
 
     @property
     def _bits(self) -> IntArray:
-        wide = not in_int64(int(self.width.max()))
-        return self.width.astype(object) if wide else self.width
+        # At least one axis: NumPy makes bare Python ints of 0-d object arrays.
+        bits = np.atleast_1d(self.width)
+        return bits if in_int64(int(bits.max())) else bits.astype(object)
 
     @property
     def _one(self) -> IntArray:
