@@ -155,7 +155,7 @@ def decode(codes: ArrayLike, target: Fixed | FixedArray) -> NDArray[np.float64]:
         source.min() >= -(1 << _MANTISSA) and source.max() <= 1 << _MANTISSA
     )
     # Within these bounds neither the top nor the bottom of float64's range is reached.
-    if near and -970 <= frac.min() and frac.max() <= 1074:
+    if near and frac.min() >= -970 and frac.max() <= 1074:
         return np.asarray(np.ldexp(source.astype(np.float64), -frac.astype(np.int32)))
     exact = np.frompyfunc(_exact_float, 2, 1)
     return np.asarray(exact(source.astype(object), frac.astype(object)), dtype=np.float64)

@@ -281,7 +281,9 @@ def _matmul(work: _Work, x: str) -> str | None:
         return None
     if work.draw(st.booleans()):
         lead = tuple(n if work.draw(st.booleans()) else 1 for n in shape[:-2])
-        return work.add(MatMul(), x, work.constant((*lead, shape[-1], work.draw(st.integers(1, 3)))))
+        return work.add(
+            MatMul(), x, work.constant((*lead, shape[-1], work.draw(st.integers(1, 3))))
+        )
     order = (*range(len(shape) - 2), len(shape) - 1, len(shape) - 2)
     return work.add(MatMul(), x, work.add(Transpose(order), x))
 

@@ -160,3 +160,26 @@ def test_constants_around_the_carriers(width: int) -> None:
     y = build.add(Add(), x, build.constant(np.array(numbers, dtype=object), frac=0))
     result = evaluate(build.graph([y]), {"x": np.array([[1, -2, 0]])})[y]
     assert result.tolist() == [[1 << width, -(1 << width) - 2, 1 << (width - 1)]]
+
+
+def test_a_kernel_of_zeros_takes_operands_of_any_size() -> None:
+    build = Builder("zeros", Stage.TYPED)
+    x = build.input("x", codes((2,), "fixed<70,70>"))
+    graph = build.graph([build.add(Dense(), x, build.constant(np.zeros((2, 1), int), frac=0))])
+    feeds = {"x": np.array([[1 << 68, -(1 << 69)]], dtype=object)}
+    assert evaluate(graph, feeds)[graph.outputs[0]].tolist() == [[0]]
+
+
+def test_padding_keeps_pythons_integers() -> None:
+    build = Builder("pad", Stage.TYPED)
+    x = build.input("x", codes((1, 1), "fixed<70,70>"))
+    padded = build.add(Conv(Window((1,), (1,), (1,), ((1, 1),))), x, wide_kernel(build))
+    graph = build.graph([padded, build.add(Mul(), padded, padded)])
+    code = 1 << 62
+    found = evaluate(graph, {"x": np.array([[[code]]], dtype=object)})
+    assert found[padded].ravel().tolist() == [0, code << 40, 0]
+    assert all(type(number) is int for number in found[padded].flat)
+
+
+def wide_kernel(build: Builder) -> str:
+    return build.constant(np.array([[[1 << 40]]]), frac=0)

@@ -20,8 +20,8 @@ from synth.ir.ops import (
     Gather,
     MatMul,
     MaxPool,
-    Mul,
     Movement,
+    Mul,
     Pad,
     PRelu,
     Reduce,
@@ -155,7 +155,9 @@ def test_an_unknown_function() -> None:
         Function("cosh")
 
 
-@pytest.mark.parametrize(("op", "shapes", "_"), [row for row in FITS if isinstance(row[0], Movement)])
+@pytest.mark.parametrize(
+    ("op", "shapes", "_"), [row for row in FITS if isinstance(row[0], Movement)]
+)
 def test_sources_are_the_wiring(op: Movement, shapes: list[tuple[int, ...]], _: object) -> None:
     rng = np.random.default_rng(0)
     arrays = [rng.integers(1, 99, (1, *shape)) for shape in shapes]
