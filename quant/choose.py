@@ -14,10 +14,10 @@ from quant.precision import Precision
 from quant.quantise import Wishes, quantise
 from synth.evaluate import Evaluator
 from synth.exact import Array
-from synth.fixed import Format, Overflow, Round, decode, encode
+from synth.fixed import Format
 from synth.ir import Graph
 
-__all__ = ["Agreement", "agreement", "choose", "encode_inputs"]
+__all__ = ["Agreement", "agreement", "choose"]
 
 WIDTHS = (10, 12, 14, 16, 18, 20, 22, 24, 27, 30)
 _EVENTS = 4000
@@ -84,26 +84,13 @@ def agreement(
     inputs: Mapping[str, Format],
 ) -> Agreement:
     """Compare a typed graph with the float outputs of the same events."""
-    codes = Evaluator(typed)(encode_inputs(typed, feeds, inputs))
+    values = Evaluator(typed)(feeds, wires=inputs)
     argmax, error = 1.0, 0.0
     for name, target in zip(typed.outputs, expected.values(), strict=True):
-        got = decode(codes[name], typed.codes(name).format)
+        got = values[name]
         spread = float(np.ptp(target)) or 1.0
         error = max(error, float(np.abs(got - target).max(initial=0.0)) / spread)
         if target.ndim == 2 and target.shape[1] > 1:
             same = got.argmax(axis=1) == target.argmax(axis=1)
             argmax = min(argmax, float(same.mean()))
     return Agreement(argmax, error)
-
-
-def encode_inputs(
-    typed: Graph, feeds: Mapping[str, Array], inputs: Mapping[str, Format]
-) -> dict[str, Array]:
-    """Return float inputs as codes of the graph's input formats, by each wire's own modes."""
-    codes = {}
-    for name in typed.inputs:
-        wire = inputs.get(name)
-        rounding, overflow = (wire.rounding, wire.overflow) if wire else (Round.RND, Overflow.SAT)
-        values = np.asarray(feeds[name], dtype=np.float64)
-        codes[name] = encode(values, typed.codes(name).format, rounding, overflow)
-    return codes

@@ -1,4 +1,4 @@
-"""A function of one variable in the typed graph: one table, or two and a product for a long exp."""
+"""A function of one variable in the typed graph: one table, or several where one is too coarse."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,12 @@ from quant.tables import LIMIT, effective_range, entries, plan_table
 from synth.exact import Array
 from synth.fixed import Fixed, Format, Overflow, Round
 from synth.ir import Builder, Codes, Origin
-from synth.ir.ops import Cast, Function, Mul, Table
+from synth.ir.ops import Cast, Compare, Function, Mul, Select, Table
 
 __all__ = ["Lookup"]
+
+_SPAN = 32
+"""The ratio of a segment's ends: with 4,096 entries its first step is 31/4096 of its start."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,43 @@ class Lookup:
             first, last = effective_range(self.function, held, self.out)
             if last - first >= LIMIT:
                 return self._split_exp(x, held.frac, first, last)
+        if self.function.name == "reciprocal":
+            first, last = effective_range(self.function, held, self.out)
+            if first > 0 and last - first >= LIMIT and last > _SPAN * first:
+                return self._segments(x, held.frac, first, last, self.name)
         plan = plan_table(self.function, held, self.out)
         if plan.grid is not None:
             x = self._cast(x, plan.grid, "grid")
         return self._table(x, Table(plan.lo), plan.entries, self.out)
+
+    def _segments(self, x: str, frac: int, first: int, last: int, name: str = "") -> str:
+        """A table for [first, 32 first], another beyond, and so on: a relative error of 2**-8.
+
+        One grid over a long softmax's sum would be far too coarse where the sum is small.
+        """
+        if last <= _SPAN * first:
+            return self._segment(x, frac, first, last)
+        limit = _SPAN * first
+        low = self._segment(x, frac, first, limit)
+        high = self._segments(x, frac, limit, last)
+        rank = len(self.build.types[x].shape)
+        bound = self.build.constant(
+            np.full((1,) * rank, limit), frac=frac, name=f"{self.name}.{first}.bound"
+        )
+        below = self.build.add(
+            Compare("<"), x, bound, name=f"{self.name}.{first}.below", origin=self._inner("below")
+        )
+        name = name or f"{self.name}.{first}.selected"
+        return self.build.add(Select(), below, low, high, name=name, origin=self.origin)
+
+    def _segment(self, x: str, frac: int, first: int, last: int) -> str:
+        drop = max((last - first - 1).bit_length() - LIMIT.bit_length() + 1, 0)
+        first, last, frac = first >> drop, -(-last >> drop), frac - drop
+        label = f"segment{first}"
+        grid = Fixed.containing(first, last, frac)
+        x = self._cast(x, Format(grid, Round.RND, Overflow.SAT), label)
+        codes = entries(self.function, first, last, frac, self.out)
+        return self._table(x, Table(first), codes, self.out, f"{label}.table")
 
     def _split_exp(self, x: str, frac: int, first: int, last: int) -> str:
         """exp(a + b) = exp(a) exp(b), with a the leading and b the trailing bits of the operand.

@@ -21,7 +21,7 @@ from threadpoolctl import ThreadpoolController
 from synth.casting import CastKernel
 from synth.errors import GraphError, PrecisionError, ShapeError
 from synth.exact import Array, Carrier, carrier, convert, integers, shift_left
-from synth.fixed import Fixed, FixedArray, align, as_codes
+from synth.fixed import Fixed, FixedArray, Format, align, as_codes, decode, encode
 from synth.formats import in_int64
 from synth.ir.graph import Graph, Node, Stage
 from synth.ir.ops import Cast, Conv, Dense, Movement, Relu, Table
@@ -30,7 +30,11 @@ from synth.ir.types import Codes
 __all__ = ["Evaluator", "evaluate"]
 
 _CHUNK_ELEMENTS = 1 << 16
-"""Elements of the widest intermediate that a chunk may hold: half a megabyte in float64."""
+"""Elements of the widest value that a chunk aims at: half a megabyte in float64."""
+_LEAST_EVENTS = 8
+"""Smaller chunks would only hand Python's lock to and fro between threads."""
+_MOST_WINDOWED = 1 << 22
+"""Elements of a convolution's windows that a chunk may copy, whatever its events."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +90,11 @@ class Evaluator:
         self._memory = threading.local()
         self._steps = _steps(graph, self.wanted, prepare)
         self._constants = {k: v[None] for k, v in graph.constants.items()}
-        self._chunk = max(1, _CHUNK_ELEMENTS // _widest(graph))
+        self._chunk = _events_a_chunk(graph)
 
-    def __call__(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    def __call__(
+        self, feeds: Mapping[str, Array], *, wires: Mapping[str, Format] | None = None
+    ) -> dict[str, Array]:
         """Run a batch.
 
         Parameters
@@ -96,6 +102,9 @@ class Evaluator:
         feeds
             For each input an array [events, *shape]: floats in the imported stage, integer codes of
             the input's format in the typed one.
+        wires
+            In the typed stage: take and return values instead of codes; inputs are encoded with the
+            rounding and overflow of these formats (RND and SAT where an input is not named).
 
         Returns
         -------
@@ -116,7 +125,7 @@ class Evaluator:
             for start in range(0, max(events, 1), self._chunk)
         ]
         with one_blas_thread():
-            first = self._run(feeds, chunks[0])
+            first = self._run(feeds, chunks[0], wires)
             if len(chunks) == 1:
                 return first
             results = {k: np.empty((events, *v.shape[1:]), v.dtype) for k, v in first.items()}
@@ -124,7 +133,7 @@ class Evaluator:
             rest = chunks[1:]
 
             def work(chunk: slice) -> None:
-                self._store(results, chunk, self._run(feeds, chunk))
+                self._store(results, chunk, self._run(feeds, chunk, wires))
 
             with ThreadPoolExecutor(min(self._threads, len(rest))) as pool:
                 list(pool.map(work, rest))
@@ -143,16 +152,30 @@ class Evaluator:
             raise ShapeError(f"inputs differ in their number of events: {sorted(counts)}")
         return counts.pop()
 
-    def _run(self, feeds: Mapping[str, Array], events: slice) -> dict[str, Array]:
+    def _run(
+        self, feeds: Mapping[str, Array], events: slice, wires: Mapping[str, Format] | None
+    ) -> dict[str, Array]:
         values = dict(self._constants)
         for name in self.graph.inputs:
-            values[name] = self._enter(name, np.asarray(feeds[name])[events])
+            part = np.asarray(feeds[name])[events]
+            if wires is not None:
+                part = self._encoded(name, part, wires.get(name))
+            values[name] = self._enter(name, part)
         for step in self._steps:
             values[step.output] = step.run(*[values[x] for x in step.inputs])
             for name in step.last_use:
                 del values[name]
         count = events.stop - events.start
-        return {name: self._leave(name, values, count) for name in self.wanted}
+        results = {name: self._leave(name, values, count) for name in self.wanted}
+        if wires is None:
+            return results
+        return {k: decode(v, self.graph.codes(k).format) for k, v in results.items()}
+
+    def _encoded(self, name: str, values: Array, wire: Format | None) -> Array:
+        fmt = self.graph.codes(name).format
+        if wire is None:
+            return encode(values, fmt)
+        return encode(values, fmt, wire.rounding, wire.overflow)
 
     @staticmethod
     def _store(results: dict[str, Array], events: slice, part: dict[str, Array]) -> None:
@@ -319,17 +342,18 @@ def _steps(
     return steps
 
 
-def _widest(graph: Graph) -> int:
-    """The largest number of elements an event needs at once; a convolution's windows included."""
-    sizes = [1]
-    for name, kind in graph.types.items():
-        if name not in graph.constants:
-            sizes.append(int(np.prod(kind.shape)))
+def _events_a_chunk(graph: Graph) -> int:
+    """Choose the events of a chunk by the widest value and the widest convolution."""
+    values = [kind.shape for name, kind in graph.types.items() if name not in graph.constants]
+    widest = max(int(np.prod(shape)) for shape in values) if values else 1
+    windowed = 1
     for node in graph.nodes:
         if isinstance(node.op, Conv):
             positions = int(np.prod(graph.types[node.output].shape[:-1]))
-            sizes.append(positions * int(np.prod(graph.types[node.inputs[1]].shape[:-1])))
-    return max(sizes)
+            terms = int(np.prod(graph.types[node.inputs[1]].shape[:-1])) * node.op.groups
+            windowed = max(windowed, positions * terms)
+    events = max(_LEAST_EVENTS, _CHUNK_ELEMENTS // max(widest, 1))
+    return max(1, min(events, _MOST_WINDOWED // windowed))
 
 
 def one_blas_thread() -> Any:

@@ -44,10 +44,17 @@ def decompose(graph: Graph) -> Graph:
 
 def _softmax(work: Rewrite, node: Node) -> str:
     """``exp(x - max x) / sum exp(x - max x)``: no exponential exceeds 1."""
-    axes = cast(Softmax, node.op).axes
-    e = work.part(node, Function("exp"), _shifted(work, node, *work.inputs(node), axes), role="exp")
+    (x,), axes = work.inputs(node), cast(Softmax, node.op).axes
+    e = work.part(node, Function("exp"), _shifted(work, node, x, axes), role="exp")
     total = work.part(node, Reduce("sum", axes), e, role="sum")
-    return work.result(node, Mul(), e, _reciprocal(work, node, total))
+    inverse = Function("reciprocal", domain=_sum_domain(work, e, axes))
+    return work.result(node, Mul(), e, work.part(node, inverse, total, role="reciprocal"))
+
+
+def _sum_domain(work: Rewrite, e: str, axes: tuple[int, ...]) -> tuple[float, float]:
+    """The largest term is exp(0), so the sum of n terms lies between 1 and n."""
+    shape = work.build.types[e].shape
+    return 1.0, float(np.prod([shape[axis] for axis in axes]))
 
 
 def _shifted(work: Rewrite, node: Node, x: str, axes: tuple[int, ...]) -> str:
@@ -61,17 +68,18 @@ def _reciprocal(work: Rewrite, node: Node, x: str) -> str:
 
 def _log_softmax(work: Rewrite, node: Node) -> str | None:
     """``log softmax x = d - log sum exp d`` with ``d = x - max x``: the quotient is never formed."""
-    producer = work.graph.producers().get(node.inputs[0])
+    producer = work.producer(node.inputs[0])
     named = cast(Function, node.op).name == "log"
     if not named or producer is None or not isinstance(producer.op, Softmax):
         return None
     if not work.sole(node.inputs[0]):
         return None
-    axes = producer.op.axes
-    shifted = _shifted(work, node, *work.inputs(producer), axes)
+    (x,), axes = work.inputs(producer), producer.op.axes
+    shifted = _shifted(work, node, x, axes)
     e = work.part(node, Function("exp"), shifted, role="exp")
     total = work.part(node, Reduce("sum", axes), e, role="sum")
-    return work.result(node, Sub(), shifted, work.part(node, Function("log"), total, role="log"))
+    log = Function("log", domain=_sum_domain(work, e, axes))
+    return work.result(node, Sub(), shifted, work.part(node, log, total, role="log"))
 
 
 def _elu(work: Rewrite, node: Node) -> str:
@@ -132,8 +140,10 @@ def _clip(work: Rewrite, node: Node) -> str | None:
     for position, (step, bound) in enumerate(steps):
         operands = [x] if bound is None else [x, work.scalar(node, bound, x, role="bound")]
         last = position == len(steps) - 1
-        x = work.result(node, step, *operands) if last else work.part(
-            node, step, *operands, role="bounded"
+        x = (
+            work.result(node, step, *operands)
+            if last
+            else work.part(node, step, *operands, role="bounded")
         )
     return x
 

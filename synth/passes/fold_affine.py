@@ -116,7 +116,9 @@ class _State:
         reshape = before.op if before and isinstance(before.op, Reshape) else None
         if before is not None and reshape is not None and isinstance(node.op, Dense):
             reshaped = work.producer(old)
-            if not isinstance(reshaped.op, Reshape) or not work.sole(reshaped.inputs[0]):
+            if reshaped is None or not isinstance(reshaped.op, Reshape):
+                return None
+            if not work.sole(reshaped.inputs[0]):
                 return None
             new = before.inputs[0]
         found = self.affines.get(new)

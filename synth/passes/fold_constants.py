@@ -21,6 +21,4 @@ def _fold(work: Rewrite, node: Node) -> str | None:
         return None
     with np.errstate(all="ignore"):
         value = node.op.evaluate(*known)[0]
-    return work.build.constant(
-        value, name=node.output, origin=work.graph.origins[node.output]
-    )
+    return work.build.constant(value, name=node.output, origin=work.graph.origins[node.output])

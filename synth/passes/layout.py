@@ -76,7 +76,7 @@ def _sunk(op_before: Callable[[Op, Permutation], Op]) -> Rule:
     return rule
 
 
-def _same_op(op: Op, order: Permutation) -> Op:
+def _same_op(op: Op, _order: Permutation) -> Op:
     return op
 
 
@@ -110,7 +110,7 @@ def _several(work: Rewrite, node: Node) -> str | None:
     inputs = work.inputs(node)
     orders = [found[1] for found in (_before(work, x) for x in inputs) if found]
     for order in dict.fromkeys(orders):
-        if all(_follows(work, x, order) for x in inputs):
+        if all(_follows(work, node, x, order) for x in inputs):
             op = node.op
             if isinstance(op, Concat):
                 op = Concat(_axis(op.axis, order))
@@ -119,14 +119,18 @@ def _several(work: Rewrite, node: Node) -> str | None:
     return _permuted(work, node) if isinstance(node.op, Elementwise) else None
 
 
-def _follows(work: Rewrite, x: str, order: Permutation) -> bool:
+def _follows(work: Rewrite, node: Node, x: str, order: Permutation) -> bool:
     """Whether a value can be had before a transposition without a new one."""
     found = _before(work, x)
-    if found:
-        return found[1] == order
+    if found and found[1] == order:
+        return True
     back = inverse(order)
-    free = work.array(x) is not None or keeps_order(back, work.shape(x))
-    return free or _transposed(work, x, back) is not None
+    if work.array(x) is not None or keeps_order(back, work.shape(x)):
+        return True
+    there = _transposed(work, x, back)
+    # The transposition must go for good, or the next round would bring it back.
+    goes = all(work.sole(old) for old in node.inputs if _before(work, work.new[old]))
+    return there is not None and there not in work.inputs(node) and goes
 
 
 def _transposed(work: Rewrite, x: str, order: Permutation) -> str | None:
@@ -136,7 +140,7 @@ def _transposed(work: Rewrite, x: str, order: Permutation) -> str | None:
 
 def _undone(work: Rewrite, x: str, order: Permutation) -> str:
     found = _before(work, x)
-    if found:
+    if found and found[1] == order:
         return found[0]
     back, value = inverse(order), work.array(x)
     if value is not None:

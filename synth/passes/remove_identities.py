@@ -105,7 +105,7 @@ def _every_index(op: Op, shape: Shape) -> bool:
     return op.indices == tuple(range(shape[op.axis]))
 
 
-def _no_padding(op: Op, shape: Shape) -> bool:
+def _no_padding(op: Op, _shape: Shape) -> bool:
     return not any(any(pad) for pad in cast(Pad, op).pads)
 
 
@@ -113,13 +113,13 @@ def _single_elements(op: Op, shape: Shape) -> bool:
     return all(shape[axis] == 1 for axis in cast(Reduce, op).axes)
 
 
-def _single_windows(op: Op, shape: Shape) -> bool:
+def _single_windows(op: Op, _shape: Shape) -> bool:
     window = cast(SumPool, op).window
     unit = set(window.kernel) | set(window.strides) == {1}
     return unit and not any(any(pad) for pad in window.pads)
 
 
-def _unbounded(op: Op, shape: Shape) -> bool:
+def _unbounded(op: Op, _shape: Shape) -> bool:
     op = cast(Clip, op)
     return op.lo == -np.inf and op.hi == np.inf
 

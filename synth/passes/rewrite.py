@@ -50,9 +50,7 @@ class Rewrite:
         self._aliases: dict[str, int] = {}
         self._taken = set(graph.types)
 
-    def start(
-        self, types: Mapping[str, Tensor] | None = None, without: Iterable[str] = ()
-    ) -> None:
+    def start(self, types: Mapping[str, Tensor] | None = None, without: Iterable[str] = ()) -> None:
         """Carry over the inputs (of other `types`, if given) and the constants but for some."""
         omitted = set(without)
         for name in self.graph.inputs:
@@ -98,15 +96,13 @@ class Rewrite:
         """Return the old nodes that read an old value."""
         return self._readers[old]
 
-    def producer(self, old: str) -> Node:
-        """Return the old node that computes an old value."""
-        return self._producers[old]
+    def producer(self, old: str) -> Node | None:
+        """Return the old node that computes an old value; None for inputs and constants."""
+        return self._producers.get(old)
 
     def result(self, node: Node, op: Op, *inputs: str) -> str:
         """Add an operation whose result is the node's: the same name, the same origin."""
-        return self.add(
-            op, *inputs, name=node.output, origin=self.graph.origins[node.output]
-        )
+        return self.add(op, *inputs, name=node.output, origin=self.graph.origins[node.output])
 
     def part(self, node: Node, op: Op, *inputs: str, role: str) -> str:
         """Add a step on the way to the node's result; `role` ends its name and is its origin's."""

@@ -33,8 +33,8 @@ from synth.passes.rewrite import Rewrite, finish
 
 __all__ = ["ELEMENT_BY_ELEMENT", "explain_batch", "strip_batch"]
 
-PerEvent = Callable[[Op, Shape, Shape], "Op | str"]
-"""From an operation, its first operand's shape and its result's: the same for one event, or why not."""
+PerEvent = Callable[[Op, Shape], Op | str]
+"""From an operation and the shape of its first operand: the operation of one event, or why none."""
 
 
 def strip_batch(graph: Graph) -> Graph:
@@ -85,7 +85,7 @@ def per_event(graph: Graph, node: Node) -> Op | str:
     """Return a node's operation on one event of the batch, or why it has none."""
     for kind, rule in _RULES.items():
         if isinstance(node.op, kind):
-            return rule(node.op, graph.types[node.inputs[0]].shape, graph.types[node.output].shape)
+            return rule(node.op, graph.types[node.inputs[0]].shape)
     return node.op if type(node.op) in ELEMENT_BY_ELEMENT else "has no rule for batches"
 
 
@@ -116,7 +116,9 @@ def _strip_constants(work: Rewrite) -> dict[str, str]:
         for position, name in enumerate(node.inputs):
             if name in work.graph.constants and position not in node.op.parameters:
                 rows[name] = ""
-    whole = {n for node in work.graph.nodes for p in node.op.parameters for n in node.inputs[p : p + 1]}
+    whole = {
+        n for node in work.graph.nodes for p in node.op.parameters for n in node.inputs[p : p + 1]
+    }
     for name in rows:
         free = name if name not in whole else work.unused(f"{name}.row")
         row = np.array(work.graph.constants[name][0])
@@ -125,43 +127,42 @@ def _strip_constants(work: Rewrite) -> dict[str, str]:
 
 
 def _rank_over(least: int) -> PerEvent:
-    def rule(op: Op, x: Shape, result: Shape) -> Op | str:
+    def rule(op: Op, x: Shape) -> Op | str:
         return op if len(x) > least else "works on axis 0"
 
     return rule
 
 
-def _window(op: Op, x: Shape, result: Shape) -> Op | str:
+def _window(op: Op, x: Shape) -> Op | str:
     rank = len(cast(Conv, op).window.kernel) + 1
     return op if len(x) > rank else "works on axis 0"
 
 
-def _axes(op: Op, x: Shape, result: Shape) -> Op | str:
+def _axes(op: Op, x: Shape) -> Op | str:
     axes = cast(Reduce, op).axes
     return "works on axis 0" if -len(x) in axes else op
 
 
-def _axis(op: Op, x: Shape, result: Shape) -> Op | str:
+def _axis(op: Op, x: Shape) -> Op | str:
     return "works on axis 0" if cast(Concat, op).axis == -len(x) else op
 
 
-def _reshape(op: Op, x: Shape, result: Shape) -> Op | str:
-    if result[:1] != x[:1]:
-        return f"mixes axis 0 with others: from {x} to {result}"
-    return Reshape(result[1:])
+def _reshape(op: Op, x: Shape) -> Op | str:
+    to = cast(Reshape, op).to
+    return f"reshapes axis 0, from {x} to {to}" if to[:1] != x[:1] else Reshape(to[1:])
 
 
-def _transpose(op: Op, x: Shape, result: Shape) -> Op | str:
+def _transpose(op: Op, _x: Shape) -> Op | str:
     first, *rest = cast(Transpose, op).permutation
     return "moves axis 0" if first else Transpose(tuple(axis - 1 for axis in rest))
 
 
-def _pad(op: Op, x: Shape, result: Shape) -> Op | str:
+def _pad(op: Op, _x: Shape) -> Op | str:
     first, *rest = cast(Pad, op).pads
     return "pads axis 0" if any(first) else Pad(tuple(rest))
 
 
-def _slice(op: Op, x: Shape, result: Shape) -> Op | str:
+def _slice(op: Op, x: Shape) -> Op | str:
     op = cast(Slice, op)
     rows = list(zip(op.axes, op.starts, op.steps, op.counts, strict=True))
     kept = [row for row in rows if row[0] != -len(x)]
@@ -194,5 +195,3 @@ ELEMENT_BY_ELEMENT = frozenset(
     or name in {"Softplus", "Softsign"}
 )
 """Operations on each element by itself."""
-
-

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 from quant.calibrate import observe
-from quant.choose import choose, encode_inputs
+from quant.choose import choose
 from quant.precision import parse_precision, parse_wires
 from quant.quantise import Wishes, quantise
 from synth.errors import PrecisionError
 from synth.evaluate import Evaluator
-from synth.fixed import Fixed, FixedArray, decode, parse_format
+from synth.fixed import Fixed, FixedArray, parse_format
 from synth.ir import Builder, Graph, Origin, Stage, Tensor
 from synth.ir.ops import Cast, Dense, Function, Mul, SumPool, Table
 from synth.ir.windows import Window
-from tests.quant.networks import events, perceptron
+from tests.quant.networks import events, perceptron, softmax
 
 
 def casts(graph: Graph) -> dict[str, str]:
@@ -59,8 +59,7 @@ def test_the_default_agrees_with_the_float_model_on_fresh_events() -> None:
     assert found.good()
     fresh = {"x": events(4000, seed=7)}
     expected = Evaluator(graph)(fresh)["score"]
-    codes = Evaluator(typed)(encode_inputs(typed, fresh, {}))
-    got = decode(codes["score"], typed.codes("score").format)
+    got = Evaluator(typed)(fresh, wires={})["score"]
     assert (got.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.995
     assert np.abs(got - expected).max() < 0.01
 
@@ -70,8 +69,7 @@ def test_a_softmax_is_right_far_from_the_origin_and_saturates_at_one() -> None:
     x = {"x": events() * 40}
     typed, _ = choose(graph, parse_precision(None), {}, {}, x)
     expected = Evaluator(graph)(x)["score"]
-    codes = Evaluator(typed)(encode_inputs(typed, x, {}))
-    got = decode(codes["score"], typed.codes("score").format)
+    got = Evaluator(typed)(x, wires={})["score"]
     assert got.max() == 1.0
     assert np.abs(got - expected).max() < 0.01
 
@@ -130,3 +128,19 @@ def test_explicit_formats_need_no_calibration() -> None:
     typed, found = choose(perceptron(), parse_precision("fixed<16,6>"), {}, {}, None)
     assert found is None
     assert typed.codes("x").format == parse_format("fixed<16,6>").type
+
+
+@pytest.mark.parametrize("classes", [40, 1000])
+def test_a_long_softmax_is_right_whether_its_sum_is_small_or_large(classes: int) -> None:
+    build = Builder("long", Stage.IMPORTED)
+    x = build.input("x", Tensor((classes,)))
+    graph = build.graph([softmax(build, x, classes)])
+    logits = np.random.default_rng(0).normal(size=(600, classes)).astype(np.float32)
+    logits[:200, 3] += np.linspace(0, 12, 200)
+    logits[200:400] /= 50
+    feeds = {"x": logits}
+    typed = quantise(graph, Wishes(ranges=observe(graph, feeds), width=18))
+    expected = Evaluator(graph)(feeds)["score"]
+    got = Evaluator(typed)(feeds, wires={})["score"]
+    largest = expected.max(axis=1, keepdims=True)
+    assert np.abs((got - expected) / largest).max() < 0.01

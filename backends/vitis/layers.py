@@ -1,0 +1,459 @@
+"""A table from operation to printer: its configuration, its tables, and the call of its kernel."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from backends.vitis.design import Design, element_formats
+from backends.vitis.types import fixed_type, format_type
+from backends.vitis.weights import constant_array
+from backends.vitis.wiring import broadcast, declaration, function, reduction, windows
+from backends.vitis.work import Work, work
+from synth.errors import PrecisionError, UnsupportedOp
+from synth.exact import Array
+from synth.fixed import Fixed, FixedArray
+from synth.ir import Node, Op
+from synth.ir.ops import (
+    Abs,
+    Add,
+    Cast,
+    Compare,
+    Concat,
+    Conv,
+    Dense,
+    Gather,
+    MatMul,
+    Maximum,
+    MaxPool,
+    Minimum,
+    Movement,
+    Mul,
+    Neg,
+    Pad,
+    Reduce,
+    Relu,
+    Reshape,
+    Select,
+    Slice,
+    Sub,
+    SumPool,
+    Table,
+    Transpose,
+)
+
+__all__ = ["PRINTERS", "Printed", "print_node"]
+
+
+@dataclass
+class Printed:
+    """What a node becomes.
+
+    Attributes
+    ----------
+    configurations
+        By name, the lines of each struct.
+    tables
+        Declarations of constant arrays, by identifier: a header each.
+    loads
+        Constants that the kernel reads as arrays of fixed-point values.
+    calls
+        Of kernels, in order.
+    """
+
+    configurations: dict[str, list[str]] = field(default_factory=dict)
+    tables: dict[str, str] = field(default_factory=dict)
+    loads: list[str] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Printer:
+    """One node being printed."""
+
+    design: Design
+    node: Node
+    printed: Printed = field(default_factory=Printed)
+
+    @property
+    def name(self) -> str:
+        return self.design.identifier(self.node.output)
+
+    @property
+    def work(self) -> Work:
+        return work(self.design, self.node)
+
+    def array(self, value: str) -> str:
+        """Return the array behind an operand; a constant is loaded into one."""
+        if not self.design.is_constant(value):
+            return self.design.array(value)
+        root = self.design.root(value)
+        if root not in self.printed.loads:
+            self.printed.loads.append(root)
+        return f"{self.design.identifier(root)}_values"
+
+    def codes(self, value: str) -> str:
+        """Return the array of a constant's codes."""
+        return self.design.identifier(self.design.root(value))
+
+    def lanes(self, size: int | None = None) -> list[str]:
+        """Print how elements are spread over iterations."""
+        elements = self.work.elements if size is None else size
+        spread = Work(elements).lanes(self.design.reuse(self.node))
+        return integers(size=elements, step=spread.step, iterations=spread.iterations)
+
+    def configure(self, lines: list[str], suffix: str = "") -> str:
+        name = f"{self.name}{suffix}_config"
+        self.printed.configurations[name] = lines
+        return name
+
+    def index(self, name: str, index: Array, suffix: str = "") -> list[str]:
+        """Print an index function of a configuration, and its table if it needs one."""
+        table = f"{self.name}{suffix}_{name}"
+        lines, declared = function(name, table, index)
+        if declared is not None:
+            self.printed.tables[table] = declared
+        return lines
+
+    def call(self, kernel: str, template: str, *arguments: str) -> None:
+        self.printed.calls.append(f"synth_lib::{kernel}<{template}>({', '.join(arguments)});")
+
+    @property
+    def result(self) -> str:
+        return self.design.array(self.node.output)
+
+
+def integers(**values: int) -> list[str]:
+    """Print integer members of a configuration."""
+    return [f"static const int {name} = {value};" for name, value in values.items()]
+
+
+def print_node(design: Design, node: Node) -> Printed:
+    """Print one node.
+
+    Raises
+    ------
+    UnsupportedOp
+        If the operation has no printer.
+    """
+    printer = _Printer(design, node)
+    rule = PRINTERS.get(type(node.op))
+    if rule is None:
+        raise UnsupportedOp(
+            f"the vitis backend does not print {node.op.kind} "
+            f"(layer {design.origin(node).layer!r})"
+        )
+    rule(printer)
+    return printer.printed
+
+
+# Sums of products
+
+
+def _dense(p: _Printer) -> None:
+    terms = p.work.terms
+    _products(p, [f"static int input(int row, int term) {{ return row * {terms} + term; }}"], 1)
+
+
+def _conv(p: _Printer) -> None:
+    op = p.node.op
+    assert isinstance(op, Conv)
+    shape = p.design.codes(p.node.inputs[0]).shape
+    taps = windows(shape, op.window)
+    channels, groups = shape[-1], op.groups
+    depth = channels // groups
+    table = f"{p.name}_taps"
+    p.printed.tables[table] = declaration(table, taps)
+    row = f"row / {groups}" if groups > 1 else "row"
+    term = f"term / {depth}" if depth > 1 else "term"
+    parts = [f"pixel * {channels}"]
+    parts += [f"row % {groups} * {depth}"] if groups > 1 else []
+    parts += [f"term % {depth}"] if depth > 1 else []
+    lines = [
+        "static int input(int row, int term) {",
+        f"    const int pixel = {table}[{row} * {taps.shape[1]} + {term}];",
+        f"    return pixel < 0 ? -1 : {' + '.join(parts)};",
+        "}",
+    ]
+    _products(p, lines, groups)
+
+
+def _products(p: _Printer, lines: list[str], groups: int) -> None:
+    """Print a dense layer or a convolution: constant kernel and bias."""
+    design, node, sizes = p.design, p.node, p.work
+    kinds = [design.codes(value) for value in node.inputs]
+    shifts = node.op.align(*[kind.frac for kind in kinds]).shifts
+    kernel = _kernel(p, groups)
+    bias = p.codes(node.inputs[2]) if len(node.inputs) == 3 else _no_bias(p, groups)
+    outputs, terms = sizes.outputs, sizes.terms
+    group = f"(row % {groups} * {terms} + term)" if groups > 1 else "term"
+    unused = "row" if groups > 1 else ""
+    lines = [
+        *lines,
+        f"static int kernel(int {unused or ''}, int term) {{ return {group} * {outputs}; }}".replace(
+            "int ,", "int,"
+        ),
+        f"static int bias(int row) {{ return row % {groups} * {outputs}; }}"
+        if groups > 1
+        else "static int bias(int) { return 0; }",
+    ]
+    _sum_of_products(p, lines, kernel, bias, (shifts[1], shifts[2] if len(shifts) == 3 else 0))
+
+
+def _kernel(p: _Printer, groups: int) -> str:
+    """Return the kernel's array; one of several groups is laid out [group, term, output]."""
+    value = p.node.inputs[1]
+    if groups == 1:
+        return p.codes(value)
+    codes = p.design.constant(value)
+    terms, outputs = p.work.terms, codes.shape[-1]
+    by_group = codes.reshape(terms, groups, outputs // groups).transpose(1, 0, 2)
+    name = f"{p.name}_kernel"
+    title = f"{p.design.graph.origins[value]} by group"
+    fmt = p.design.type(value)
+    p.printed.tables[name] = constant_array(name, by_group, fmt, by_group.shape, title)
+    return name
+
+
+def _no_bias(p: _Printer, groups: int) -> str:
+    name = f"{p.name}_bias"
+    zeros = np.zeros(p.work.outputs * groups, np.int64)
+    none = Fixed(signed=False, width=1, frac=0)
+    p.printed.tables[name] = constant_array(name, zeros, none, zeros.shape, "no bias")
+    return name
+
+
+def _matmul(p: _Printer) -> None:
+    a, b = (p.design.codes(value).shape for value in p.node.inputs)
+    lead = p.design.codes(p.node.output).shape[:-2]
+    rows, terms, outputs = a[-2], a[-1], b[-1]
+    first = broadcast((*a[:-2], 1, 1), (*lead, rows, 1)).ravel() * (rows * terms)
+    first = first + np.tile(np.arange(rows) * terms, len(first) // rows)
+    second = broadcast((*b[:-2], 1, 1), (*lead, rows, 1)).ravel() * (terms * outputs)
+    lines = [
+        *p.index("x_row", first),
+        *p.index("w_row", second),
+        "static int input(int row, int term) { return x_row(row) + term; }",
+        f"static int kernel(int row, int term) {{ return w_row(row) + term * {outputs}; }}",
+        "static int bias(int) { return 0; }",
+    ]
+    _sum_of_products(p, lines, p.array(p.node.inputs[1]), _no_bias(p, 1), (0, 0))
+
+
+def _sum_of_products(
+    p: _Printer, lines: list[str], kernel: str, bias: str, shifts: tuple[int, int]
+) -> None:
+    design, sizes = p.design, p.work
+    block = sizes.products(design.reuse(p.node))
+    widths = [design.type(v).width + (not design.type(v).signed) for v in p.node.inputs[:2]]
+    groups = p.node.op.groups if isinstance(p.node.op, Conv) else 1
+    members = integers(
+        rows=sizes.rows, terms=sizes.terms, outputs=sizes.outputs,
+        row_step=block.row_step, term_step=block.term_step, output_step=block.output_step,
+        iterations=block.iterations,
+        x_size=design.size(p.node.inputs[0]), w_size=design.size(p.node.inputs[1]),
+        b_size=sizes.outputs * groups,
+        x_width=widths[0], w_width=widths[1], sum_shift=shifts[0], bias_shift=shifts[1],
+    )  # fmt: skip
+    config = p.configure([f"// {block.multipliers} multipliers", *members, *lines])
+    p.call("sum_products", config, p.array(p.node.inputs[0]), kernel, bias, p.result)
+
+
+# Element by element
+
+
+def _unary(kernel: str) -> Callable[[_Printer], None]:
+    def rule(p: _Printer) -> None:
+        size = p.design.size(p.node.inputs[0])
+        config = p.configure([*p.lanes(), *integers(a_size=size)])
+        p.call("unary", f"{config}, synth_lib::{kernel}", p.array(p.node.inputs[0]), p.result)
+
+    return rule
+
+
+def _broadcast(p: _Printer, values: tuple[str, ...]) -> list[str]:
+    """Print sizes and positions of operands a, b, c."""
+    shape = p.design.codes(p.node.output).shape
+    lines = []
+    for letter, value in zip("abc", values, strict=False):
+        lines += integers(**{f"{letter}_size": p.design.size(value)})
+        lines += p.index(letter, broadcast(p.design.codes(value).shape, shape))
+    return lines
+
+
+def _binary(p: _Printer, kernel: str, values: tuple[str, ...], lines: list[str]) -> None:
+    config = p.configure([*lines, *p.lanes(), *_broadcast(p, values)])
+    arrays = [p.array(value) for value in values]
+    p.call("binary", f"{config}, synth_lib::{kernel}", *arrays, p.result)
+
+
+def _arithmetic(kernel: str) -> Callable[[_Printer], None]:
+    return lambda p: _binary(p, kernel, p.node.inputs, [])
+
+
+def _ordered(kernel: str) -> Callable[[_Printer], None]:
+    return lambda p: _binary(p, kernel, p.node.inputs, _common(p))
+
+
+def _common(p: _Printer) -> list[str]:
+    """Print the format in which two values are compared: it holds all that either can be."""
+    kinds = [p.design.codes(value) for value in p.node.inputs]
+    frac = max(kind.frac for kind in kinds)
+    hulls = [kind.interval.shifted(frac - kind.frac).hull for kind in kinds]
+    common = Fixed.containing(min(lo for lo, _ in hulls), max(hi for _, hi in hulls), frac)
+    return [f"typedef {fixed_type(common)} common_t;"]
+
+
+def _compare(p: _Printer) -> None:
+    assert isinstance(p.node.op, Compare)
+    a, b = p.node.inputs
+    kernel, values = {
+        "<": ("Less", (a, b)),
+        "<=": ("LessEqual", (a, b)),
+        ">": ("Less", (b, a)),
+        ">=": ("LessEqual", (b, a)),
+        "==": ("Equal", (a, b)),
+    }[p.node.op.relation]
+    _binary(p, kernel, values, _common(p))
+
+
+def _select(p: _Printer) -> None:
+    config = p.configure([*p.lanes(), *_broadcast(p, p.node.inputs)])
+    p.call("select", config, *[p.array(value) for value in p.node.inputs], p.result)
+
+
+def _cast(p: _Printer) -> None:
+    op, source = p.node.op, p.node.inputs[0]
+    assert isinstance(op, Cast)
+    if isinstance(op.format.type, FixedArray):
+        _cast_by_element(p, op, op.format.type)
+        return
+    target = f"typedef {format_type(op.format.type, op.format)} target_t;"
+    config = p.configure([target, *p.lanes(), *integers(a_size=p.design.size(source))])
+    p.call("unary", f"{config}, synth_lib::Cast", p.array(source), p.result)
+
+
+def _cast_by_element(p: _Printer, op: Cast, formats: FixedArray) -> None:
+    """Print one call for each format that occurs, over the elements that have it."""
+    by_element = element_formats(formats, p.design.codes(p.node.output).shape)
+    source = p.array(p.node.inputs[0])
+    for number, fmt in enumerate(formats.formats):
+        positions = np.flatnonzero([other == fmt for other in by_element])
+        suffix = f"_f{number}"
+        lines = [
+            f"typedef {format_type(fmt, op.format)} target_t;",
+            *p.lanes(len(positions)),
+            *integers(a_size=p.work.elements),
+            *p.index("a", positions, suffix),
+        ]
+        p.call("cast_some", p.configure(lines, suffix), source, p.result)
+
+
+# Movement and reductions
+
+
+def _gather(p: _Printer) -> None:
+    assert isinstance(p.node.op, Movement)
+    source = p.node.inputs[0]
+    index = p.node.op.sources(p.design.codes(source).shape).ravel()
+    lines = [*p.lanes(), *integers(a_size=p.design.size(source)), *p.index("source", index)]
+    p.call("gather", p.configure(lines), p.array(source), p.result)
+
+
+def _concat(p: _Printer) -> None:
+    assert isinstance(p.node.op, Concat)
+    sources = p.node.op.sources(*[p.design.codes(v).shape for v in p.node.inputs]).ravel()
+    target = np.argsort(sources)
+    start = 0
+    for number, value in enumerate(p.node.inputs):
+        size = p.design.size(value)
+        suffix = f"_p{number}"
+        lines = [
+            *p.lanes(size),
+            *integers(y_size=len(sources)),
+            *p.index("target", target[start : start + size], suffix),
+        ]
+        p.call("place", p.configure(lines, suffix), p.array(value), p.result)
+        start += size
+
+
+def _reshape(p: _Printer) -> None:
+    """Nothing moves: readers of the result read the operand's array."""
+
+
+def _pool(p: _Printer) -> None:
+    op = p.node.op
+    assert isinstance(op, SumPool | MaxPool)
+    shape = p.design.codes(p.node.inputs[0]).shape
+    taps, channels = windows(shape, op.window), shape[-1]
+    table = f"{p.name}_taps"
+    p.printed.tables[table] = declaration(table, taps)
+    lines = [
+        "static int input(int i, int k) {",
+        f"    const int pixel = {table}[i / {channels} * {taps.shape[1]} + k];",
+        f"    return pixel < 0 ? -1 : pixel * {channels} + i % {channels};",
+        "}",
+    ]
+    _reduction(p, "Sum" if isinstance(op, SumPool) else "Greatest", taps.shape[1], lines)
+
+
+def _reduce(p: _Printer) -> None:
+    op = p.node.op
+    assert isinstance(op, Reduce)
+    index = reduction(p.design.codes(p.node.inputs[0]).shape, op.axes)
+    terms = index.shape[1]
+    lines = [
+        *p.index("position", index.ravel()),
+        f"static int input(int i, int k) {{ return position(i * {terms} + k); }}",
+    ]
+    _reduction(p, {"sum": "Sum", "max": "Greatest", "min": "Least"}[op.function], terms, lines)
+
+
+def _reduction(p: _Printer, kernel: str, terms: int, lines: list[str]) -> None:
+    source = p.node.inputs[0]
+    members = integers(terms=terms, x_size=p.design.size(source))
+    config = p.configure([*p.lanes(), *members, *lines])
+    p.call("reduce", f"{config}, synth_lib::{kernel}", p.array(source), p.result)
+
+
+def _table(p: _Printer) -> None:
+    op, (source, entries) = p.node.op, p.node.inputs
+    assert isinstance(op, Table)
+    if op.lo.bit_length() > 62:
+        raise PrecisionError(
+            f"the table of layer {p.design.origin(p.node).layer!r} begins at the code {op.lo}, "
+            "beyond 62 bits: cast its input to a coarser format before"
+        )
+    width = max(p.design.type(source).width, op.lo.bit_length()) + 2
+    members = integers(entries=p.design.size(entries), index_width=max(width, 32))
+    first = f"static const long long lo = {op.lo}LL;"
+    config = p.configure([*p.lanes(), *members, first])
+    p.call("look_up", config, p.array(source), p.codes(entries), p.result)
+
+
+PRINTERS: Mapping[type[Op], Callable[[_Printer], None]] = {
+    Dense: _dense,
+    Conv: _conv,
+    MatMul: _matmul,
+    Add: _arithmetic("Add"),
+    Sub: _arithmetic("Sub"),
+    Mul: _arithmetic("Mul"),
+    Maximum: _ordered("Maximum"),
+    Minimum: _ordered("Minimum"),
+    Compare: _compare,
+    Select: _select,
+    Relu: _unary("Relu"),
+    Neg: _unary("Neg"),
+    Abs: _unary("Abs"),
+    Cast: _cast,
+    Reshape: _reshape,
+    Transpose: _gather,
+    Slice: _gather,
+    Pad: _gather,
+    Gather: _gather,
+    Concat: _concat,
+    Reduce: _reduce,
+    SumPool: _pool,
+    MaxPool: _pool,
+    Table: _table,
+}

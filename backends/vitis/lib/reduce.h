@@ -1,0 +1,66 @@
+// Reductions over axes and over sliding windows.
+//
+// A configuration says size, step, iterations as in elementwise.h, and
+//   terms              elements of x behind one result
+//   input(i, k)        the position of the k-th of them for result i, or -1 for padding
+#ifndef SYNTH_LIB_REDUCE_H
+#define SYNTH_LIB_REDUCE_H
+
+#include "codes.h"
+
+namespace synth_lib {
+
+// Adds codes: every term has the binary point of the result.
+struct Sum {
+    template <class C, class X, class Y> static void apply(const X x[C::x_size], int i, Y &y) {
+        const int width = Layout<X>::width + 1;
+        typedef Arithmetic<Layout<Y>::width,
+                           (Layout<Y>::width <= machine_width && width <= machine_width + 1)> A;
+        typename A::sum_t sum = 0;
+    terms:
+        for (int k = 0; k < C::terms; k++) {
+#pragma HLS UNROLL
+            const int from = C::input(i, k);
+            if (from >= 0) sum += A::template factor<width>(x[from]);
+        }
+        A::store(sum, y);
+    }
+};
+
+// Every window has at least one element of x, and padding never wins.
+template <bool Greatest> struct Extreme {
+    template <class C, class X, class Y> static void apply(const X x[C::x_size], int i, Y &y) {
+        X best = 0;
+        bool found = false;
+    terms:
+        for (int k = 0; k < C::terms; k++) {
+#pragma HLS UNROLL
+            const int from = C::input(i, k);
+            if (from >= 0) {
+                if (!found || (Greatest ? best < x[from] : x[from] < best)) best = x[from];
+                found = true;
+            }
+        }
+        y = best;
+    }
+};
+
+typedef Extreme<true> Greatest;
+typedef Extreme<false> Least;
+
+template <class C, class Op, class X, class Y> void reduce(const X x[C::x_size], Y y[C::size]) {
+elements:
+    for (int t = 0; t < C::iterations; t++) {
+#pragma HLS PIPELINE II=1
+    lanes:
+        for (int l = 0; l < C::step; l++) {
+#pragma HLS UNROLL
+            const int i = t * C::step + l;
+            if (C::size % C::step == 0 || i < C::size) Op::template apply<C>(x, i, y[i]);
+        }
+    }
+}
+
+} // namespace synth_lib
+
+#endif
