@@ -17,7 +17,7 @@ from synth.ir.graph import Builder, Origin
 from synth.ir.op import Op
 from synth.ir.ops import Reshape
 from synth.ir.types import Shape, Tensor
-from synth.onnx.inputs import LARGEST
+from synth.onnx.inputs import LARGEST, LONGEST
 from synth.onnx.records import NodeRecord
 
 __all__ = ["Call", "Value"]
@@ -214,6 +214,11 @@ class Call:
             raise FormatError(
                 f"{self.node} makes a value of shape {list(shape)}: more than {LARGEST} elements"
             )
+
+    def limit_axis(self, size: int) -> None:
+        """Refuse an axis so long that the list of its elements would exhaust memory."""
+        if size > LONGEST:
+            raise FormatError(f"{self.node} makes an axis of {size} elements: more than {LONGEST}")
 
     def reshape(self, x: Value, to: Sequence[int]) -> Value:
         """Return `x` under another shape; nothing is added if it is the same."""

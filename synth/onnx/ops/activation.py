@@ -22,6 +22,23 @@ from synth.ir.ops import (
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
+__all__ = [
+    "channel_prelu",
+    "clip_attributes",
+    "clip_operands",
+    "elu",
+    "function",
+    "hard_sigmoid",
+    "hard_swish",
+    "leaky_relu",
+    "prelu",
+    "relu",
+    "selu",
+    "softplus",
+    "softsign",
+    "thresholded_relu",
+]
+
 
 @handles("Relu")
 def relu(call: Call) -> Value:

@@ -10,6 +10,8 @@ from synth.ir.ops import Abs, Add, Div, Function, Maximum, Minimum, Mul, Neg, Su
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
+__all__ = ["absolute", "binary", "binary_with_axis", "neg", "power", "variadic"]
+
 _BINARY: dict[str, Callable[[], Op]] = {"Add": Add, "Sub": Sub, "Mul": Mul, "Div": Div}
 _VARIADIC: dict[str, Callable[[], Op]] = {"Max": Maximum, "Min": Minimum, "Sum": Add, "Mean": Add}
 

@@ -11,6 +11,18 @@ from synth.ir.ops import Select
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
+__all__ = [
+    "arithmetic_sequence",
+    "cast",
+    "constant",
+    "constant_of_shape",
+    "dropout",
+    "folded",
+    "identity",
+    "shape",
+    "size",
+]
+
 _CAST = {
     1: "float32",
     2: "uint8",

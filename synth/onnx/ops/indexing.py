@@ -10,6 +10,15 @@ from synth.ir.ops import Concat, Gather, Slice
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
+__all__ = [
+    "concat",
+    "gather",
+    "slice_attributes",
+    "slice_operands",
+    "split_attribute",
+    "split_operand",
+]
+
 
 @handles("Slice")
 def slice_attributes(call: Call) -> Value:
@@ -113,6 +122,7 @@ def gather(call: Call) -> Value:
     call.limit(shape)
     if x.array is not None:
         return call.constant(np.take(x.array, indices, axis=axis), like=x)
+    call.limit_axis(indices.size)
     picked = call.add(Gather(axis, tuple(indices.reshape(-1).tolist())), x)
     return call.reshape(picked, shape)
 

@@ -8,6 +8,8 @@ from synth.ir.ops import Compare, Select
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
+__all__ = ["compare", "logic", "negation", "where"]
+
 _RELATIONS: dict[str, Literal["<", "<=", ">", ">=", "=="]] = {
     "Less": "<",
     "LessOrEqual": "<=",

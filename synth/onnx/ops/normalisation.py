@@ -10,6 +10,8 @@ from synth.onnx.context import Call, Value
 from synth.onnx.ops.spatial import CHANNELS_LAST
 from synth.onnx.registry import handles
 
+__all__ = ["batch_normalization"]
+
 
 @handles("BatchNormalization")
 @handles("BatchNormalization", domain=CHANNELS_LAST)

@@ -17,6 +17,8 @@ from synth.onnx.ops.spatial import (
 )
 from synth.onnx.registry import handles
 
+__all__ = ["average_pool", "global_average_pool", "global_max_pool", "max_pool"]
+
 
 @handles("MaxPool")
 @handles("MaxPool", domain=CHANNELS_LAST)
