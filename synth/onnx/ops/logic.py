@@ -46,4 +46,4 @@ def negation(call: Call) -> Value:
 def logic(call: Call) -> Value:
     """Of constants only."""
     a, b = call.known(0, "operands"), call.known(1, "operands")
-    return call.constant(_LOGIC[call.node.op_type](a, b), like=call[0])
+    return call.constant(call.fold(_LOGIC[call.node.op_type], a, b), like=call[0])

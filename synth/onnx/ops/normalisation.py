@@ -23,9 +23,9 @@ def batch_normalization(call: Call) -> Value:
     names = ("scales", "biases", "means", "variances")
     arrays = [call.known(i + 1, name).astype(np.float64) for i, name in enumerate(names)]
     scale, bias, mean, variance = arrays
-    with np.errstate(all="ignore"):
-        factor = scale / np.sqrt(variance + call.number("epsilon", 1e-5))
-        offset = bias - mean * factor
+    epsilon = call.number("epsilon", 1e-5)
+    factor = call.fold(lambda: scale / np.sqrt(variance + epsilon))
+    offset = call.fold(lambda: bias - mean * factor)
     shape = _parameters(call, x, factor)
     product = call.add(Mul(), x, _constant(call, factor, shape, 1, x), role="accumulator")
     return call.add(Add(), product, _constant(call, offset, shape, 2, x).as_bias())

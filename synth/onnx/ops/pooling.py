@@ -87,7 +87,7 @@ def global_average_pool(call: Call) -> Value:
     """The mean of each channel."""
     x, axes = call[0], _spatial(call)
     total = call.add(Reduce("sum", axes), x, role="accumulator")
-    count = np.prod([x.shape[axis] for axis in axes])
+    count = max(int(np.prod([x.shape[axis] for axis in axes])), 1)
     return call.add(Mul(), total, call.scalar(1.0 / count, x))
 
 

@@ -69,7 +69,7 @@ def upsample_attribute(call: Call) -> Value:
 @handles("Resize", since=10)
 def upsample_operand(call: Call) -> Value:
     """The scales are an operand."""
-    return _old(call, call.known(1, "scales").tolist())
+    return _old(call, call.known_floats(1, "scales"))
 
 
 def _old(call: Call, scales: Sequence[float]) -> Value:
@@ -95,7 +95,7 @@ def resize(call: Call) -> Value:
     axes = call.axes(call.integers("axes") or range(x.rank), x.rank)
     if (policy := call.text("keep_aspect_ratio_policy", "stretch")) != "stretch":
         call.refuse(f"its keep_aspect_ratio_policy is {policy!r}; only stretch is read")
-    scales = [] if call.optional(2) is None else call.known(2, "scales").reshape(-1).tolist()
+    scales: Sequence[float | Fraction] = call.known_floats(2, "scales")
     sizes = call.known_ints(3, "sizes") or ()
     if scales:
         sizes = _sizes(call, axes, scales)
@@ -107,7 +107,7 @@ def resize(call: Call) -> Value:
     return _resize(call, rows, _TRANSFORMS[coordinates], _ROUNDINGS[rounding])
 
 
-def _sizes(call: Call, axes: Sequence[int], scales: Sequence[float]) -> tuple[int, ...]:
+def _sizes(call: Call, axes: Sequence[int], scales: Sequence[float | Fraction]) -> tuple[int, ...]:
     shape = call[0].shape
     if len(scales) != len(axes) or not all(0 < scale < 1 << 31 for scale in scales):
         raise FormatError(f"{call.node}: scales {list(scales)} for {len(axes)} axes")

@@ -214,6 +214,26 @@ def test_attributes_of_the_wrong_type() -> None:
         read(node_model("Upsample", x, {"s": np.array([1, 1], np.float32)}, opset=9, mode=1))
 
 
+def test_constants_that_do_not_fit() -> None:
+    x, nan = {"x": grid(4)}, np.array([np.nan], np.float32)
+    with pytest.raises(
+        FormatError, match="Reshape node 'node_1': its sizes are float32, not integ"
+    ):
+        read(node_model("Reshape", x, {"to": nan}))
+    with pytest.raises(FormatError, match="its indices are float32, not integers"):
+        read(node_model("Gather", x, {"i": nan}))
+    with pytest.raises(FormatError, match="Or node 'node_1': its constants do not fit: operands"):
+        read(node_model("Or", {}, {"a": np.ones(2, bool), "b": np.ones(3, bool)}))
+    with pytest.raises(
+        FormatError, match="ReduceMax node 'node_1': its constants do not fit: zero"
+    ):
+        read(node_model("ReduceMax", {}, {"a": np.zeros((0, 2), np.float32)}))
+    made = node_model("Split", x, outputs=())
+    made.graph.output.append(helper.make_empty_tensor_value_info("x"))
+    with pytest.raises(FormatError, match="Split node 'node_1' has no results"):
+        read(made)
+
+
 def test_inputs_that_are_no_tensors() -> None:
     made = node_model("Relu", {"x": grid(1)})
     kind = helper.make_tensor_sequence_value_info("x", TensorProto.FLOAT, [1])
