@@ -22,6 +22,8 @@ def batch_normalization(call: Call) -> Value:
         call.refuse("it is in training mode; export the model in evaluation mode")
     names = ("scales", "biases", "means", "variances")
     arrays = [call.known(i + 1, name).astype(np.float64) for i, name in enumerate(names)]
+    if len(shapes := {array.shape for array in arrays}) != 1:
+        raise ShapeError(f"{call.node}: its parameters differ in shape: {sorted(shapes)}")
     scale, bias, mean, variance = arrays
     epsilon = call.number("epsilon", 1e-5)
     factor = call.fold(lambda: scale / np.sqrt(variance + epsilon))

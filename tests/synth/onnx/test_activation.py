@@ -191,6 +191,8 @@ def test_batch_normalization_refuses_what_it_cannot_be() -> None:
         read(node_model("BatchNormalization", {"x": x}, parameters, opset=14, training_mode=1))
     with pytest.raises(ShapeError, match=r"input \(2, 3\) does not fit parameters of shape \(4,\)"):
         read(node_model("BatchNormalization", {"x": x}, normalisation((4,))))
+    with pytest.raises(ShapeError, match=r"its parameters differ in shape: \[\(1,\), \(3,\)\]"):
+        read(node_model("BatchNormalization", {"x": x}, {**parameters, "var": grid(1)}))
     negative = {**parameters, "var": -parameters["var"]}
     with pytest.raises(FormatError, match="tensor 'scale' holds 3 values that are NaN or infinite"):
         read(node_model("BatchNormalization", {"x": x}, negative))
