@@ -31,7 +31,7 @@ class Lanes:
 
 def lanes(size: int, reuse: int) -> Lanes:
     """Spread elements evenly over at most `reuse` iterations."""
-    step = -(-size // reuse)
+    step = max(1, -(-size // reuse))
     return Lanes(step, -(-size // step))
 
 
