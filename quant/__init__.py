@@ -1,1 +1,1 @@
-"""Placeholder docstring replaced as the package grows."""
+"""Choosing number formats: wishes, calibration, tables, and the step from floats to integers."""

@@ -13,6 +13,7 @@
     ├── PartError               a device that the table does not know
     ├── DesignTooLarge          a design that no tool would survive; the message says what to change
     ├── ProjectError            a project folder that exists, is incomplete or is being written
+    ├── SettingsError           an option that is out of range or that the backend does not know
     └── ToolError               a compiler, simulator or vendor tool that is missing or failed
 
 Each message says what is wrong, the value, where it stands (node, layer or file), and the remedy.
@@ -27,6 +28,7 @@ __all__ = [
     "PartError",
     "PrecisionError",
     "ProjectError",
+    "SettingsError",
     "ShapeError",
     "SynthError",
     "ToolError",
@@ -76,6 +78,10 @@ class DesignTooLarge(SynthError):
 
 class ProjectError(SynthError):
     """A project folder exists already, is incomplete, or is being written by another process."""
+
+
+class SettingsError(SynthError):
+    """An option of a conversion is out of its range, or unknown."""
 
 
 class ToolError(SynthError):

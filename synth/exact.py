@@ -11,7 +11,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Carrier", "carrier", "convert", "integers", "magnitude", "shift_left"]
+__all__ = [
+    "Array",
+    "Carrier",
+    "carrier",
+    "convert",
+    "exact_integers",
+    "integers",
+    "magnitude",
+    "shift_left",
+]
 
 Array = NDArray[Any]
 Carrier = Literal["float32", "float64", "int64", "object"]
@@ -28,6 +37,11 @@ def carrier(bound: int) -> Carrier:
     return "object"
 
 
+def exact_integers(bound: int) -> Carrier:
+    """Return the integer type that is exact up to `bound`: int64, or Python's own."""
+    return "int64" if bound < 1 << 63 else "object"
+
+
 def convert(array: Array, target: Carrier) -> Array:
     """Return integers held in `array` in another carrier; the caller vouches that they fit."""
     if array.dtype == target:
@@ -39,8 +53,16 @@ def convert(array: Array, target: Carrier) -> Array:
     return array.astype(target)
 
 
-def integers(array: Array) -> Array:
-    """Return `array` as int64 where its values fit, as Python integers where they do not."""
+def integers(array: Array | int) -> Array:
+    """Return `array` as int64 where its values fit, as Python integers where they do not.
+
+    Scalars, which NumPy makes of arrays of rank 0, become arrays again.
+    """
+    if isinstance(array, int):
+        array = np.array(array, dtype=object)
+    elif array.dtype.kind == "u" and array.dtype.itemsize == 8:
+        array = array.astype(object)
+    array = np.asarray(array)
     if array.dtype.kind == "O":
         return array.astype(np.int64) if magnitude(array) < 1 << 63 else array
     return array.astype(np.int64, copy=False)
@@ -54,13 +76,15 @@ def magnitude(array: Array) -> int:
 
 
 def shift_left(codes: Array, shift: int) -> Array:
-    """Return ``codes * 2**shift`` for ``shift >= 0``, in Python integers where int64 is too small."""
+    """Return ``codes * 2**shift`` for ``shift >= 0``, as Python integers if int64 is too small."""
     if shift == 0:
         return codes
     if codes.dtype.kind != "O" and magnitude(codes) << shift >= 1 << 63:
         codes = codes.astype(object)
-    factor: int | np.int64 = 1 << shift
-    return codes * factor
+    if codes.dtype.kind == "O":
+        return np.asarray(codes * (1 << shift), dtype=object)
+    # Beyond 62 only zeros have stayed int64.
+    return np.asarray(codes << min(shift, 62))
 
 
 _python_integers: Callable[[Array], Array] = np.frompyfunc(int, 1, 1)

@@ -144,8 +144,9 @@ class Fixed:
             raise PrecisionError(f"Interval [{lo}, {hi}] is empty: its bounds are swapped")
         if lo >= 0:
             return cls(signed=False, width=max(hi.bit_length(), 1), frac=frac)
-        # ~lo == -lo - 1: the lower bound of two's complement is one further out.
-        return cls(signed=True, width=max(hi.bit_length(), (~lo).bit_length()) + 1, frac=frac)
+        # A negative code needs the bits of its complement ~code == -code - 1, and the sign.
+        needed = max((code if code >= 0 else ~code).bit_length() for code in (lo, hi))
+        return cls(signed=True, width=needed + 1, frac=frac)
 
     @property
     def integer(self) -> int:
@@ -274,15 +275,15 @@ class FixedArray:
 
     @property
     def _bits(self) -> IntArray:
-        wide = not in_int64(int(self.width.max()))
-        return self.width.astype(object) if wide else self.width
+        # One dimension at least: NumPy hands back bare Python ints from 0-d object arrays.
+        width = np.atleast_1d(self.width)
+        return width if in_int64(int(width.max())) else width.astype(object)
 
     @property
     def _one(self) -> IntArray:
         return np.ones_like(self._bits)
 
     def _codes(self, codes: IntArray) -> IntArray:
-        # NumPy hands back bare Python ints from 0-d object arrays.
         own = np.asarray(codes, dtype=self._bits.dtype).reshape(self.shape)
         own.setflags(write=False)
         return own

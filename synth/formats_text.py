@@ -2,7 +2,7 @@
 
 import re
 from enum import StrEnum
-from typing import Never, TypeVar
+from typing import TypeVar
 
 from synth.errors import PrecisionError
 from synth.formats import Fixed, Format, Overflow, Round
@@ -46,7 +46,7 @@ def parse_format(text: str) -> Format:
 
 def _integer_type(parts: list[str], text: str, signed: bool) -> Fixed:
     if len(parts) != 1:
-        _fail(f"takes the width alone, not {len(parts)} parameters", text, _INT_FORM)
+        raise _refusal(f"takes the width alone, not {len(parts)} parameters", text, _INT_FORM)
     width = _integer("width", parts[0], text, _INT_FORM)
     return _made(width, width, signed, text, _INT_FORM)
 
@@ -54,14 +54,16 @@ def _integer_type(parts: list[str], text: str, signed: bool) -> Fixed:
 def _fixed_format(parts: list[str], text: str, signed: bool) -> Format:
     if not 2 <= len(parts) <= 5:
         count = f"{len(parts)} parameter" + "s" * (len(parts) != 1)
-        _fail(f"takes 2 to 4 parameters (W, I, rounding, overflow), not {count}", text, _FORM)
+        raise _refusal(
+            f"takes 2 to 4 parameters (W, I, rounding, overflow), not {count}", text, _FORM
+        )
     width = _integer("width", parts[0], text, _FORM)
     integer = _integer("number of integer bits", parts[1], text, _FORM)
     made = _made(width, integer, signed, text, _FORM)
     rounding = _mode(Round, "rounding", parts[2], text) if len(parts) > 2 else Round.TRN
     overflow = _mode(Overflow, "overflow", parts[3], text) if len(parts) > 3 else Overflow.WRAP
     if len(parts) == 5 and _integer("fifth parameter", parts[4], text, _FORM) != 0:
-        _fail(
+        raise _refusal(
             f"sets the number of saturated bits N to {parts[4]}, which is not supported",
             text,
             "leave the fifth parameter out",
@@ -78,7 +80,7 @@ def _made(width: int, integer: int, signed: bool, text: str, form: str) -> Fixed
 
 def _integer(what: str, part: str, text: str, form: str) -> int:
     if not _INTEGER.fullmatch(part):
-        _fail(f"has {part!r} as its {what}, which must be an integer", text, form)
+        raise _refusal(f"has {part!r} as its {what}, which must be an integer", text, form)
     return int(part)
 
 
@@ -87,10 +89,10 @@ def _mode(modes: type[_Mode], what: str, part: str, text: str) -> _Mode:
     if name in modes.__members__:
         return modes[name]
     if name == "WRAP_SM":
-        _fail("asks for WRAP_SM, which is not supported", text, "use WRAP, SAT or SAT_SYM")
+        raise _refusal("asks for WRAP_SM, which is not supported", text, "use WRAP, SAT or SAT_SYM")
     names = ", ".join(modes.__members__)
-    _fail(f"has {part!r} as its {what} mode, which must be one of {names}", text, _FORM)
+    raise _refusal(f"has {part!r} as its {what} mode, which must be one of {names}", text, _FORM)
 
 
-def _fail(what: str, text: str, remedy: str) -> Never:
-    raise PrecisionError(f"{text!r} {what}: {remedy}")
+def _refusal(what: str, text: str, remedy: str) -> PrecisionError:
+    return PrecisionError(f"{text!r} {what}: {remedy}")

@@ -45,7 +45,7 @@ class Definition:
 
 def _sigmoid(x: Array) -> Array:
     with np.errstate(over="ignore"):
-        return 1 / (1 + np.exp(-x))  # type: ignore[no-any-return]
+        return np.asarray(1 / (1 + np.exp(-x)))
 
 
 def _silent(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
@@ -70,9 +70,7 @@ FUNCTIONS: dict[str, Definition] = {
         parameters=1,
     ),
     # log(1 + exp(-x)) for x >= 0: the bounded part of Softplus
-    "log1p_exp_neg": Definition(
-        lambda x: np.log1p(np.exp(-x)), lambda mp, x: mp.log1p(mp.exp(-x))
-    ),
+    "log1p_exp_neg": Definition(lambda x: np.log1p(np.exp(-x)), lambda mp, x: mp.log1p(mp.exp(-x))),
     "softsign": Definition(lambda x: x / (1 + np.abs(x)), lambda mp, x: x / (1 + abs(x))),
 }
 

@@ -31,7 +31,9 @@ class Lanes:
 
 def lanes(size: int, reuse: int) -> Lanes:
     """Spread elements evenly over at most `reuse` iterations."""
-    step = max(1, -(-size // reuse))
+    if size == 0:
+        return Lanes(0, 0)
+    step = -(-size // reuse)
     return Lanes(step, -(-size // step))
 
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from synth.errors import GraphError, ShapeError
+from synth.errors import GraphError, PrecisionError, ShapeError
 from synth.exact import Array
 from synth.ir.op import Op, Stage
 from synth.ir.types import Codes, Tensor, Type
@@ -46,12 +46,9 @@ class Graph:
     types
         Of every value: inputs, constants and results.
     constants
-        Floats in the imported stage, integer codes in the typed one. Read-only arrays, no event axis.
+        Floats in the imported stage, integer codes in the typed one; read-only, no event axis.
     origins
         Of every value.
-    batched
-        Whether the source model had a batch axis in front (arrays of users carry the events there
-        in any case).
     """
 
     name: str
@@ -114,20 +111,29 @@ class Builder:
     origins: dict[str, Origin] = field(default_factory=dict)
     _known: dict[str, int] = field(default_factory=dict)
 
-    def input(self, name: str, type: Tensor | Codes, origin: Origin | None = None) -> str:
+    def input(self, name: str, kind: Tensor | Codes, origin: Origin | None = None) -> str:
         """Declare an input of the graph."""
         if name in self.types:
             raise GraphError(f"two values are called {name!r}")
+        if isinstance(kind, Codes) is not (self.stage is Stage.TYPED):
+            raise GraphError(
+                f"input {name!r} is {kind}, which the {self.stage} stage does not have"
+            )
         self._inputs.append(name)
-        return self._value(name, type, origin or Origin(name, "input"))
+        return self._value(name, kind, origin or Origin(name, "input"))
 
     def constant(
-        self, value: Array, *, frac: int | None = None, name: str = "constant",
+        self,
+        value: Array,
+        *,
+        frac: int | None = None,
+        name: str = "constant",
         origin: Origin | None = None,
     ) -> str:
-        """Add a constant: floats in the imported stage, codes of LSB ``2**-frac`` in the typed one."""
-        value = np.array(value)
-        value.flags.writeable = False
+        """Add a constant: floats in the imported stage, codes of LSB ``2**-frac`` once typed."""
+        if not _frozen(value):
+            value = np.array(value)
+            value.flags.writeable = False
         unique = self.fresh(name)
         kind: Type
         if self.stage is Stage.TYPED:
@@ -136,23 +142,27 @@ class Builder:
             value = kind.interval.lo
         else:
             kind = Tensor(value.shape, value.dtype.name)
+        value.flags.writeable = False
         self.constants[unique] = value
         return self._value(unique, kind, origin or Origin(unique, "weight"))
 
     def add(self, op: Op, *inputs: str, name: str = "", origin: Origin | None = None) -> str:
         """Add a node and return the name of its result; `name` is made unique."""
+        self.check(op, inputs)
         origin = origin or self.origins[inputs[0]]
         unique = self.fresh(name or str(origin))
-        self._check(op, inputs)
         try:
             result = op.infer(*[self.types[x] for x in inputs])
-        except ShapeError as error:
-            raise ShapeError(f"{error} (layer {origin.layer!r})") from None
+        except (ShapeError, PrecisionError) as error:
+            raise type(error)(f"{error} (layer {origin.layer!r})") from None
         self._nodes.append(Node(op, inputs, unique))
         return self._value(unique, result, origin)
 
     def graph(self, outputs: Sequence[str]) -> Graph:
         """Return the graph, without the nodes and constants that no output needs."""
+        for name in outputs:
+            if name not in self.types:
+                raise GraphError(f"output {name!r} is computed by nothing in graph {self.name!r}")
         needed = set(outputs)
         nodes = []
         for node in reversed(self._nodes):
@@ -181,7 +191,8 @@ class Builder:
         self._known[name] = count + 1
         return f"{name}_{count}"
 
-    def _check(self, op: Op, inputs: tuple[str, ...]) -> None:
+    def check(self, op: Op, inputs: tuple[str, ...]) -> None:
+        """Raise GraphError unless an operation may stand on these operands."""
         if self.stage not in op.stages:
             raise GraphError(f"{op.kind} has no place in the {self.stage} stage")
         least, most = op.arity
@@ -192,9 +203,16 @@ class Builder:
                 raise GraphError(f"{op.kind} reads {name!r}, which nothing computes before it")
         for position in op.parameters:
             if position < len(inputs) and inputs[position] not in self.constants:
-                raise GraphError(f"{op.kind}: operand {position} ({inputs[position]!r}) must be constant")
+                raise GraphError(
+                    f"{op.kind}: operand {position} ({inputs[position]!r}) must be constant"
+                )
 
-    def _value(self, name: str, type: Type, origin: Origin) -> str:
-        self.types[name] = type
+    def _value(self, name: str, kind: Type, origin: Origin) -> str:
+        self.types[name] = kind
         self.origins[name] = origin
         return name
+
+
+def _frozen(value: object) -> bool:
+    """Whether nobody can write to an array: passes then hand large kernels on without copies."""
+    return isinstance(value, np.ndarray) and value.flags.owndata and not value.flags.writeable

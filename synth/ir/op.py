@@ -4,8 +4,8 @@ An operation is a frozen dataclass with named fields. It says which shape it mak
 (one definition serves floats and exact integers alike) and, if the typed stage may hold it, how the
 binary points of its operands meet and which interval its result can take.
 
-Everywhere, arrays carry the events on axis 0 in front of the operation's own axes, which are therefore
-counted from the end: an axis is a negative number. Constants arrive with one event.
+Everywhere, arrays carry the events on axis 0 in front of the operation's own axes, which are
+therefore counted from the end: an axis is a negative number. Constants arrive with one event.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,6 @@ from synth.exact import Array, carrier, convert, integers
 from synth.ir.types import Codes, Interval, Shape, Tensor
 
 __all__ = ["Align", "Op", "Stage"]
-
 
 
 class Stage(StrEnum):
@@ -71,11 +70,12 @@ class Op:
         return max(operand.magnitude for operand in operands)
 
     def interval(self, *operands: Interval) -> Interval:
-        """Return the interval of the result; by default that of an operation that never decreases."""
+        """Return the interval of the result; by default, of an operation that never decreases."""
         dtype = carrier(self.magnitude(*operands))
         ends = []
         for arrays in ([x.lo for x in operands], [x.hi for x in operands]):
-            ends.append(integers(self.evaluate(*[convert(a[None], dtype) for a in arrays])[0]))
+            result = self.evaluate(*[convert(a[None], dtype) for a in arrays])
+            ends.append(integers(result[0, ...]))
         return Interval(*ends)
 
     def infer(self, *operands: Tensor | Codes) -> Tensor | Codes:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from synth.errors import PrecisionError
 from synth.exact import Array, integers, magnitude, shift_left
-from synth.fixed import Fixed, FixedArray, align
+from synth.fixed import Fixed, FixedArray, align, as_codes
 
-__all__ = ["Codes", "Interval", "Shape", "Tensor", "Type"]
+__all__ = ["Codes", "Interval", "Shape", "Tensor", "Type", "check_broadcast"]
 
 Shape = tuple[int, ...]
 
@@ -38,6 +39,12 @@ class Interval:
     lo: Array
     hi: Array
 
+    def __post_init__(self) -> None:
+        lo = _symmetric(self.lo)
+        hi = lo if self.hi is self.lo else _symmetric(self.hi)
+        object.__setattr__(self, "lo", lo)
+        object.__setattr__(self, "hi", hi)
+
     @property
     def magnitude(self) -> int:
         """The largest absolute value that any element can take."""
@@ -53,7 +60,9 @@ class Interval:
     @property
     def absolute(self) -> Array:
         """The largest absolute value of each element."""
-        return np.maximum(np.abs(self.lo), np.abs(self.hi))
+        # One axis more: NumPy makes a scalar of what has rank 0, and a float of large scalars.
+        bound: Array = np.maximum(np.abs(self.lo[None]), np.abs(self.hi[None]))[0, ...]
+        return bound
 
     @property
     def constant(self) -> bool:
@@ -68,9 +77,9 @@ class Interval:
         return Interval(lo, lo if self.lo is self.hi else shift_left(self.hi, shift))
 
     def map(self, function: Callable[[Array], Array]) -> "Interval":
-        """Return the interval of a function that never decreases."""
-        lo = integers(function(self.lo))
-        return Interval(lo, lo if self.lo is self.hi else integers(function(self.hi)))
+        """Return the interval of a function that never decreases; it sees one event."""
+        lo = integers(function(self.lo[None])[0, ...])
+        return Interval(lo, lo if self.lo is self.hi else integers(function(self.hi[None])[0, ...]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,14 +118,21 @@ class Codes:
         if isinstance(fmt, Fixed):
             interval = Interval(_filled(shape, fmt.min), _filled(shape, fmt.max))
             return cls(shape, fmt, interval)
+        check_broadcast(fmt, shape)
         shifts = int(fmt.frac.max()) - fmt.frac
         ends = [np.broadcast_to(integers(align(end, shifts)), shape) for end in (fmt.min, fmt.max)]
         return cls(shape, fmt, Interval(ends[0], ends[1]))
 
     @classmethod
     def of_constant(cls, codes: Array, frac: int) -> "Codes":
-        """Return the type of known codes: the narrowest format, the interval of a point each."""
-        codes = integers(np.asarray(codes))
+        """Return the type of known codes: the narrowest format, the interval of a point each.
+
+        Raises
+        ------
+        PrecisionError
+            The codes are not integers.
+        """
+        codes = integers(as_codes(codes))
         interval = Interval(codes, codes)
         return cls(codes.shape, Fixed.containing(*interval.hull, frac), interval)
 
@@ -135,5 +151,26 @@ class Codes:
 Type = Tensor | Codes
 
 
+def check_broadcast(formats: FixedArray, shape: Shape) -> None:
+    """Raise PrecisionError unless per-element formats broadcast to a tensor's shape."""
+    try:
+        fits = np.broadcast_shapes(formats.shape, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise PrecisionError(
+            f"formats of shape {formats.shape} do not fit a tensor {shape}: give one an element, "
+            "or one along each axis that varies and 1 along the others"
+        )
+
+
 def _filled(shape: Shape, value: int) -> Array:
-    return integers(np.full(shape, value, dtype=object))
+    return np.full(shape, value, dtype=np.int64 if abs(value) < 1 << 63 else object)
+
+
+def _symmetric(bound: Array) -> Array:
+    """Return integers whose negatives fit the same type: -2**63 alone has none in int64."""
+    bound = integers(bound)
+    if bound.dtype.kind != "O" and bound.size and int(bound.min()) == -(1 << 63):
+        return bound.astype(object)
+    return bound

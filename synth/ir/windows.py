@@ -26,8 +26,10 @@ class Window:
         sizes = {len(self.kernel), len(self.strides), len(self.dilations), len(self.pads)}
         if len(sizes) != 1:
             raise ShapeError(f"Window: kernel, strides, dilations and pads differ in rank: {self}")
-        if min(*self.kernel, *self.strides, *self.dilations, 1) < 1:
+        if min((*self.kernel, *self.strides, *self.dilations), default=1) < 1:
             raise ShapeError(f"Window: sizes, strides and dilations must be positive: {self}")
+        if min((end for pad in self.pads for end in pad), default=0) < 0:
+            raise ShapeError(f"Window: pads must not be negative: {self}")
 
     @classmethod
     def of(cls, *kernel: int) -> "Window":
@@ -47,6 +49,23 @@ class Window:
             sizes.append(size)
         return tuple(sizes)
 
+    def alone(self, spatial: Shape) -> bool:
+        """Whether some position of the window covers padding alone."""
+        for n, k, s, d, (before, _), count in zip(
+            spatial,
+            self.kernel,
+            self.strides,
+            self.dilations,
+            self.pads,
+            self.out(spatial),
+            strict=True,
+        ):
+            start = np.arange(count) * s - before
+            first = np.maximum(-(start // d), 0)  # the first tap that is not before the axis
+            if np.any((first >= k) | (start + first * d >= n)):
+                return True
+        return False
+
 
 def pad_spatial(x: Array, window: Window, fill: Any) -> Array:
     """Return `x` [..., *spatial, c] padded along its spatial axes."""
@@ -64,7 +83,7 @@ def patches(x: Array, window: Window, fill: Any) -> Array:
     first = padded.ndim - rank - 1
     axes = tuple(range(first, first + rank))
     extents = tuple(d * (k - 1) + 1 for k, d in zip(window.kernel, window.dilations, strict=True))
-    view = sliding_window_view(padded, extents, axis=axes)  # type: ignore[call-overload]
+    view = sliding_window_view(padded, extents, axis=axes)
     # [..., *positions, c, *extents] -> strided, dilated, channels last
     steps = [slice(None)] * view.ndim
     for axis in range(rank):

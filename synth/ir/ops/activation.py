@@ -27,10 +27,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Function(Op):
-    """A function of one variable by name (see `synth.functions`); a `Table` once typed."""
+    """A function of one variable by name (see `synth.functions`); a `Table` once typed.
+
+    `domain` is where the operand is known to lie for reasons that intervals cannot see (the sum of
+    a softmax is at least 1): a table need not cover more.
+    """
 
     name: str
     constants: tuple[float, ...] = ()
+    domain: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.name not in FUNCTIONS:
@@ -99,7 +104,7 @@ class Selu(Op):
     gamma: float = 1.05070102214813232421875
 
     def evaluate(self, *arrays: Array) -> Array:
-        return _like(arrays[0], self.gamma) * Elu(self.alpha).evaluate(arrays[0])  # type: ignore[no-any-return]
+        return _like(arrays[0], self.gamma) * Elu(self.alpha).evaluate(arrays[0])
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ class Softplus(Op):
 
     def evaluate(self, *arrays: Array) -> Array:
         x = arrays[0]
-        return np.maximum(x, _like(x, 0)) + np.log1p(np.exp(-np.abs(x)))  # type: ignore[no-any-return]
+        return np.maximum(x, _like(x, 0)) + np.log1p(np.exp(-np.abs(x)))
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,7 @@ class HardSigmoid(Op):
     def evaluate(self, *arrays: Array) -> Array:
         x = arrays[0]
         line = _like(x, self.alpha) * x + _like(x, self.beta)
-        return np.clip(line, _like(x, 0), _like(x, 1))
+        return np.asarray(np.clip(line, _like(x, 0), _like(x, 1)))
 
 
 @dataclass(frozen=True)

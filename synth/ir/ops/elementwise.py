@@ -6,9 +6,9 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from synth.errors import ShapeError
-from synth.exact import Array, carrier, convert, integers
+from synth.exact import Array, convert, exact_integers
 from synth.ir.op import Align, Op, Stage
-from synth.ir.types import Interval, Shape
+from synth.ir.types import Codes, Interval, Shape
 
 __all__ = [
     "Abs",
@@ -72,7 +72,7 @@ class Sub(Elementwise):
 
     def interval(self, *operands: Interval) -> Interval:
         a, b = operands
-        dtype = "int64" if self.magnitude(a, b) < 1 << 63 else "object"
+        dtype = exact_integers(self.magnitude(a, b))
         lo, hi = convert(a.lo, dtype), convert(a.hi, dtype)
         return Interval(lo - convert(b.hi, dtype), hi - convert(b.lo, dtype))
 
@@ -93,9 +93,12 @@ class Mul(Elementwise):
 
     def interval(self, *operands: Interval) -> Interval:
         a, b = operands
-        dtype = "int64" if self.magnitude(a, b) < 1 << 63 else "object"
-        products = [convert(x, dtype) * convert(y, dtype) for x in _ends(a) for y in _ends(b)]
-        return Interval(np.minimum.reduce(products), np.maximum.reduce(products))
+        dtype = exact_integers(self.magnitude(a, b))
+        products = [
+            convert(x[None], dtype) * convert(y[None], dtype) for x in _ends(a) for y in _ends(b)
+        ]
+        least, most = np.minimum.reduce(products), np.maximum.reduce(products)
+        return Interval(least[0, ...], most[0, ...])
 
 
 def _ends(interval: Interval) -> tuple[Array, ...]:
@@ -139,7 +142,7 @@ class Compare(Elementwise):
         return "bool"
 
     def evaluate(self, *arrays: Array) -> Array:
-        return _RELATIONS[self.relation](arrays[0], arrays[1])  # type: ignore[no-any-return]
+        return np.asarray(_RELATIONS[self.relation](arrays[0], arrays[1]))
 
     def align(self, *fracs: int) -> Align:
         return Align(super().align(*fracs).shifts, 0)
@@ -176,11 +179,18 @@ class Select(Elementwise):
         finest = max(a, b)
         return Align((0, finest - a, finest - b), finest)
 
+    def infer_codes(self, *operands: Codes) -> Codes:
+        least, most = operands[0].interval.hull
+        if least < 0 or most > 1:
+            raise ShapeError(f"Select: the condition lies in {least}..{most}, not in 0..1")
+        return super().infer_codes(*operands)
+
     def interval(self, *operands: Interval) -> Interval:
         shape = self.shape(*[operand.lo.shape for operand in operands])
         _, a, b = operands
-        lo = np.broadcast_to(np.minimum(a.lo, b.lo), shape)
-        return Interval(lo, np.broadcast_to(np.maximum(a.hi, b.hi), shape))
+        least = np.minimum(a.lo[None], b.lo[None])[0, ...]
+        most = np.maximum(a.hi[None], b.hi[None])[0, ...]
+        return Interval(np.broadcast_to(least, shape), np.broadcast_to(most, shape))
 
 
 @dataclass(frozen=True)
@@ -209,7 +219,7 @@ class Neg(Unary):
 
     def interval(self, *operands: Interval) -> Interval:
         (x,) = operands
-        dtype = "int64" if x.magnitude < 1 << 63 else "object"
+        dtype = exact_integers(x.magnitude)
         return Interval(-convert(x.hi, dtype), -convert(x.lo, dtype))
 
 
@@ -223,5 +233,5 @@ class Abs(Unary):
     def interval(self, *operands: Interval) -> Interval:
         (x,) = operands
         crosses = (x.lo <= 0) & (x.hi >= 0)
-        least = np.where(crosses, 0, np.minimum(np.abs(x.lo), np.abs(x.hi)))
-        return Interval(integers(least), integers(x.absolute))
+        nearest = np.minimum(np.abs(x.lo[None]), np.abs(x.hi[None]))[0, ...]
+        return Interval(np.where(crosses, 0, nearest), x.absolute)

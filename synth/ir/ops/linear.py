@@ -1,12 +1,13 @@
 """Sums of products: dense layers, convolutions and products of two computed matrices."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from synth.errors import ShapeError
-from synth.exact import Array, carrier, convert, integers, magnitude
+from synth.exact import Array, carrier, convert, exact_integers, integers, magnitude
 from synth.ir.op import Align, Op, Stage
 from synth.ir.types import Interval, Shape
 from synth.ir.windows import Window, patches
@@ -32,7 +33,7 @@ class Weighted(Op):
 
     def magnitude(self, *operands: Interval) -> int:
         """Bound sum |w| max|x| + |b|, hence every partial sum in every order."""
-        terms = int(np.prod(operands[1].lo.shape[:-1])) or 1
+        terms = math.prod(operands[1].lo.shape[:-1]) or 1
         coarse = operands[0].magnitude * operands[1].magnitude * terms
         coarse += operands[2].magnitude if len(operands) == 3 else 0
         dtype = carrier(coarse)
@@ -44,8 +45,8 @@ class Weighted(Op):
         x, w = operands[0], operands[1]
         dtype = carrier(4 * self.magnitude(*operands))
         lo, hi, kernel = (convert(a[None], dtype) for a in (x.lo, x.hi, w.lo))
-        middle = self.evaluate(lo + hi, kernel)[0]
-        radius = self.evaluate(hi - lo, np.abs(kernel))[0]
+        middle = self.evaluate(lo + hi, kernel)[0, ...]
+        radius = self.evaluate(hi - lo, np.abs(kernel))[0, ...]
         lo, hi = integers(middle - radius) // 2, integers(middle + radius) // 2
         if len(operands) == 3:
             lo, hi = (add_exact(bound, operands[2].lo) for bound in (lo, hi))
@@ -54,7 +55,7 @@ class Weighted(Op):
 
 def add_exact(a: Array, b: Array) -> Array:
     """Return ``a + b`` in Python integers where int64 could overflow."""
-    dtype = "int64" if magnitude(a) + magnitude(b) < 1 << 63 else "object"
+    dtype = exact_integers(magnitude(a) + magnitude(b))
     return convert(a, dtype) + convert(b, dtype)
 
 
@@ -72,7 +73,7 @@ class Dense(Weighted):
 
     def evaluate(self, *arrays: Array) -> Array:
         x, w = arrays[0], arrays[1][0]
-        y = (x.reshape(-1, x.shape[-1]) @ w).reshape(*x.shape[:-1], w.shape[1])
+        y: Array = (x.reshape(-1, x.shape[-1]) @ w).reshape(*x.shape[:-1], w.shape[1])
         if len(arrays) == 3:
             y += arrays[2][0]
         return y
@@ -82,8 +83,8 @@ class Dense(Weighted):
 class Conv(Weighted):
     """Convolution of any rank, channels last.
 
-    x [..., *spatial, c], w [*kernel, c / groups, m], b [m] -> [..., *out, m]; strides, dilations and
-    pads (before, after) by spatial axis.
+    x [..., *spatial, c], w [*kernel, c / groups, m], b [m] -> [..., *out, m]; strides, dilations
+    and pads (before, after) by spatial axis.
     """
 
     window: Window
@@ -94,18 +95,21 @@ class Conv(Weighted):
         rank = len(self.window.kernel)
         if w[:rank] != self.window.kernel or len(w) != rank + 2 or len(x) < rank + 1:
             raise ShapeError(f"Conv: input {x} does not fit a kernel {w}")
-        if x[-1] != w[-2] * self.groups or w[-1] % self.groups:
+        if self.groups < 1 or x[-1] != w[-2] * self.groups or w[-1] % self.groups:
             raise ShapeError(
                 f"Conv: {x[-1]} channels in {self.groups} groups do not fit a kernel {w}"
             )
+        if len(shapes) == 3 and shapes[2] != (w[-1],):
+            raise ShapeError(f"Conv: bias {shapes[2]} does not fit {w[-1]} outputs")
         lead = len(x) - rank - 1
         return (*x[:lead], *self.window.out(x[lead:-1]), w[-1])
 
     def evaluate(self, *arrays: Array) -> Array:
         x, w = arrays[0], arrays[1][0]
         groups, outputs = self.groups, w.shape[-1]
+        y: Array
         zero = x.dtype.type(0) if x.dtype.kind != "O" else 0
-        # [..., *out, *kernel, channels]
+        # Windows are [..., *out, *kernel, channels].
         windows = patches(x, self.window, fill=zero)
         rank = len(self.window.kernel)
         lead = windows.shape[: windows.ndim - rank - 1]
@@ -115,9 +119,7 @@ class Conv(Weighted):
         else:
             by_group = windows.reshape(-1, terms // w.shape[-2], groups, w.shape[-2])
             kernels = w.reshape(terms, groups, outputs // groups)
-            columns = [
-                by_group[:, :, g].reshape(-1, terms) @ kernels[:, g] for g in range(groups)
-            ]
+            columns = [by_group[:, :, g].reshape(-1, terms) @ kernels[:, g] for g in range(groups)]
             y = np.concatenate(columns, axis=-1).reshape(*lead, outputs)
         if len(arrays) == 3:
             y += arrays[2][0]
@@ -149,7 +151,7 @@ class MatMul(Op):
 
     def magnitude(self, *operands: Interval) -> int:
         a, b = (operand.magnitude for operand in operands)
-        return max(a, b, a * b * operands[0].lo.shape[-1])
+        return max(a, b, a * b * int(operands[0].lo.shape[-1]))
 
     def interval(self, *operands: Interval) -> Interval:
         dtype = carrier(self.magnitude(*operands))

@@ -1,5 +1,6 @@
 """Data movement: no arithmetic, hence exact in every format. Axes are negative."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -27,11 +28,11 @@ class Movement(Op):
         """
         arrays, start = [], 0
         for shape in shapes:
-            size = int(np.prod(shape))
+            size = math.prod(shape)
             # Positions from 1, so that the zeros of padding stand out.
             arrays.append(np.arange(start + 1, start + size + 1).reshape(1, *shape))
             start += size
-        return self.evaluate(*arrays)[0] - 1
+        return np.asarray(self.evaluate(*arrays)[0, ...] - 1)
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Reshape(Movement):
     to: Shape
 
     def shape(self, *shapes: Shape) -> Shape:
-        if int(np.prod(shapes[0])) != int(np.prod(self.to)):
+        if math.prod(shapes[0]) != math.prod(self.to) or min(self.to, default=0) < 0:
             raise ShapeError(f"Reshape: {shapes[0]} has not as many elements as {self.to}")
         return self.to
 
@@ -51,7 +52,7 @@ class Reshape(Movement):
 
 @dataclass(frozen=True)
 class Transpose(Movement):
-    """Axis i of the result is axis ``permutation[i]`` of the operand (counted from 0, no events)."""
+    """Axis i of the result is axis ``permutation[i]`` of the operand (from 0, no events)."""
 
     permutation: tuple[int, ...]
 
@@ -93,7 +94,7 @@ class Concat(Movement):
 
 def same_events(arrays: Sequence[Array]) -> list[Array]:
     """Repeat constants (one event) to the events of their companions."""
-    events = max(len(a) for a in arrays)
+    events = next((len(a) for a in arrays if len(a) != 1), 1)
     return [a if len(a) == events else np.broadcast_to(a, (events, *a.shape[1:])) for a in arrays]
 
 
@@ -108,7 +109,12 @@ class Slice(Movement):
 
     def shape(self, *shapes: Shape) -> Shape:
         result = list(shapes[0])
+        lengths = {len(self.axes), len(self.starts), len(self.steps), len(self.counts)}
+        if len(lengths) != 1 or len(set(self.axes)) != len(self.axes) or 0 in self.steps:
+            raise ShapeError(f"Slice: axes, starts, steps and counts do not go together: {self}")
         for axis, start, step, count in self._rows():
+            if not -len(result) <= axis < 0:
+                raise ShapeError(f"Slice: axis {axis} is outside a shape {shapes[0]}")
             last = start + (count - 1) * step
             if not (0 <= start < result[axis] and 0 <= last < result[axis] and count > 0):
                 raise ShapeError(f"Slice: {start}..{last} is outside axis {axis} of {shapes[0]}")
@@ -153,6 +159,8 @@ class Gather(Movement):
         if not -len(result) <= self.axis < 0:
             raise ShapeError(f"Gather: axis {self.axis} is outside a shape {shapes[0]}")
         size = result[self.axis]
+        if not self.indices:
+            raise ShapeError("Gather: no indices; the result would be empty")
         if any(not 0 <= index < size for index in self.indices):
             raise ShapeError(f"Gather: an index is outside axis {self.axis} of {shapes[0]}")
         result[self.axis] = len(self.indices)

@@ -31,6 +31,8 @@ class Reduce(Op):
             if not -len(shape) <= axis < 0:
                 raise ShapeError(f"Reduce: axis {axis} is outside a shape {shapes[0]}")
             shape[axis] = 1
+        if len(set(self.axes)) != len(self.axes):
+            raise ShapeError(f"Reduce: axes {self.axes} repeat themselves")
         return tuple(shape)
 
     def evaluate(self, *arrays: Array) -> Array:
@@ -85,6 +87,12 @@ class SumPool(Pool):
 @dataclass(frozen=True)
 class MaxPool(Pool):
     """The maximum over each window; padding never wins."""
+
+    def shape(self, *shapes: Shape) -> Shape:
+        result = super().shape(*shapes)
+        if self.window.alone(shapes[0][-len(self.window.kernel) - 1 : -1]):
+            raise ShapeError(f"MaxPool: a window covers padding alone: {self.window}")
+        return result
 
     def evaluate(self, *arrays: Array) -> Array:
         x = arrays[0]

@@ -5,11 +5,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from synth.errors import PrecisionError, ShapeError
+from synth.errors import ShapeError
 from synth.exact import Array, integers
 from synth.fixed import Fixed, FixedArray, Format, Overflow, align, cast
 from synth.ir.op import Op, Stage
-from synth.ir.types import Codes, Interval, Shape
+from synth.ir.types import Codes, Interval, Shape, check_broadcast
 
 __all__ = ["Cast", "Table"]
 
@@ -26,7 +26,7 @@ class Cast(Op):
         (x,) = operands
         target = self.format.type
         if isinstance(target, FixedArray):
-            _check_broadcast(target, x.shape)
+            check_broadcast(target, x.shape)
         interval = self._limited(self.rounded(x))
         if isinstance(target, Fixed):
             return Codes(x.shape, target, interval)
@@ -52,7 +52,7 @@ class Cast(Op):
     def limits(self) -> tuple[Array, Array]:
         """Return the least and the greatest code that passes unchanged, per element if so typed."""
         target = self.format.type
-        least, most = np.asarray(target.min), np.asarray(target.max)
+        least, most = integers(target.min), integers(target.max)
         if self.format.overflow is Overflow.SAT_SYM:
             least = np.where(np.asarray(target.width) > 1, np.maximum(least, -most), least)
         return integers(least), integers(most)
@@ -77,15 +77,6 @@ def _widened(target: Fixed | FixedArray, width: int) -> Fixed | FixedArray:
     )
 
 
-def _check_broadcast(target: FixedArray, shape: Shape) -> None:
-    try:
-        fits = np.broadcast_shapes(target.frac.shape, shape) == shape
-    except ValueError:
-        fits = False
-    if not fits:
-        raise PrecisionError(f"formats of shape {target.frac.shape} do not fit a tensor {shape}")
-
-
 @dataclass(frozen=True)
 class Table(Op):
     """``entries[clamp(code - lo)]``: operands are x and the entries [n], a constant."""
@@ -99,6 +90,8 @@ class Table(Op):
     def shape(self, *shapes: Shape) -> Shape:
         if len(shapes[1]) != 1 or shapes[1][0] < 1:
             raise ShapeError(f"Table: entries of shape {shapes[1]} are not a list")
+        if abs(self.lo) > 1 << 62:
+            raise ShapeError(f"Table: the first code {self.lo} is beyond 62 bits")
         return shapes[0]
 
     def infer_codes(self, *operands: Codes) -> Codes:
@@ -117,9 +110,7 @@ class Table(Op):
 
     def evaluate(self, *arrays: Array) -> Array:
         x, entries = arrays[0], arrays[1][0]
-        if x.dtype.kind == "O":
-            last = len(entries) - 1
-            index = np.minimum(np.maximum(x - self.lo, 0), last).astype(np.intp)
-            return entries[index]
-        index = x.astype(np.int64) - self.lo
-        return np.take(entries, index, mode="clip")
+        if x.dtype.kind in "iO":
+            # Clamped first: so far from zero, the difference itself could overflow.
+            x = np.minimum(np.maximum(x, self.lo), self.lo + len(entries) - 1)
+        return np.take(entries, x.astype(np.int64) - self.lo, mode="clip")

@@ -1,0 +1,250 @@
+"""From a trained model to a project folder: the one function that most users need."""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from backends.base import Backend, Command, Settings
+from backends.cstyle import RESERVED, is_identifier
+from backends.vitis import Design, Vitis, golden_data
+from synth.load import load_graph
+
+from projects.folder import creating
+from projects.options import Options, check_layers, parse_options
+from projects.project import Project
+from projects.record import Record, record_files
+from projects.run import FlowStage
+from projects.stimuli import stimuli
+from projects.vendored import ap_types_files
+from quant.calibrate import read_calibration
+from quant.choose import choose
+from quant.precision import parse_precision, parse_wires
+from synth import __version__
+from synth.errors import SettingsError
+from synth.evaluate import Evaluator
+from synth.ir import Graph
+from synth.parts import Part, find
+from synth.passes import prepare
+from synth.passes.margin import margin
+
+__all__ = ["convert"]
+
+_BACKENDS = {Vitis.name: Vitis()}
+_GOLDEN_EVENTS = 64
+"""Events that the test bench of a project replays."""
+
+Progress = Callable[[str], None]
+
+
+def convert(
+    model: Any,
+    *,
+    part: str,
+    output_dir: str | os.PathLike[str],
+    backend: str = "vitis",
+    name: str | None = None,
+    inputs: Any = None,
+    outputs: Any = None,
+    precision: Any = None,
+    calibration: Any = None,
+    clock_period: float | None = None,
+    clock: str | None = None,
+    interval: int = 1,
+    latency: int | None = None,
+    reuse_factor: int | Mapping[str, int] = 1,
+    strategy: str = "latency",
+    io_type: str = "io_parallel",
+    output: str = "prediction",
+    dimensions: Mapping[str, int] | None = None,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Project:
+    """Convert a trained model into a project whose firmware computes the bits of `predict`.
+
+    Parameters
+    ----------
+    model
+        An ONNX file, its bytes or its protobuf; a live Keras or PyTorch model; or a graph.
+    part
+        The device's full order code: package and speed grade matter.
+    output_dir
+        The project's folder. It appears when it is complete, and not at all if anything fails.
+    backend
+        The writer: "vitis".
+    name
+        Of the project and of its top function; by default made from the model's.
+    inputs, outputs
+        Wires that neighbouring firmware fixes: a format such as "fixed<16,7>", or by name a format
+        or a list of them, one a feature. Nothing changes them. Without modes, values are rounded to
+        nearest and saturate on their way in.
+    precision
+        None: formats are chosen from `calibration` so that the integer model agrees with the float
+        one. Otherwise a format for everything, a mapping by layer and role, or a configuration of
+        hls4ml's, whose reuse factors and strategy count as well.
+    calibration
+        Typical input: an array, ``{input: array}``, or an iterator of batches.
+    clock_period, clock
+        The clock's period in ns (by default 5), or its frequency as in "360 MHz".
+    interval, latency
+        Initiation interval in cycles, and an upper bound on the latency in cycles.
+    reuse_factor
+        How many products share a multiplier: a number, or by layer, with a "default".
+    strategy, io_type
+        hls4ml's words: "latency" or "resource"; "io_parallel".
+    output
+        "prediction", or "margin" to leave out the softmax or sigmoid that ends the model.
+    dimensions
+        Values of symbolic dimensions, as in ``{"seq": 20}``.
+    shapes
+        Shapes of the inputs of a live PyTorch model, batch first, as in ``{"x": (1, 16)}``.
+    overwrite
+        Replace a project that stands in `output_dir`, once the new one is complete.
+    progress
+        Called with a line before each step.
+
+    Raises
+    ------
+    SynthError
+        Whatever is wrong with the model, an argument or the folder, by its own subclass (see
+        `synth.errors`); nothing half-written remains.
+    """
+    options = parse_options(
+        precision=precision,
+        clock_period=clock_period,
+        clock=clock,
+        interval=interval,
+        latency=latency,
+        reuse_factor=reuse_factor,
+        strategy=strategy,
+        io_type=io_type,
+        output=output,
+    )
+    writer, device = _backend(backend), find(part)
+    _check_name(name)
+    say = progress or (lambda _: None)
+    with creating(_folder(output_dir), overwrite=overwrite) as partial:
+        say("reading the model")
+        imported = load_graph(model, name=name, dimensions=dimensions, shapes=shapes)
+        imported = imported.renamed(name or _name_from(imported.name))
+        if options.output == "margin":
+            imported = margin(imported)
+        check_layers(options, imported)
+        say("choosing number formats")
+        modes, typed = _quantised(
+            imported,
+            inputs=inputs,
+            outputs=outputs,
+            precision=precision,
+            calibration=calibration,
+        )
+        say("writing the firmware")
+        settings = _settings(imported.name, device, options)
+        plan = writer.emit(typed, settings)
+        record = Record(
+            name=imported.name,
+            backend=backend,
+            part=device.code,
+            version=__version__,
+            settings=_jsonable(settings),
+            modes=modes,
+            stages=tuple(_stage(command) for command in plan.commands),
+        )
+        _write(partial, plan.files)
+        _write(partial / "firmware" / "ap_types", ap_types_files())
+        _write(partial, record_files(record, imported, typed))
+        say("writing golden data for the test bench")
+        _write(partial, _golden(Design(typed, settings)))
+    return Project(_folder(output_dir), record, imported, typed)
+
+
+def _backend(name: Any) -> Backend:
+    if name not in _BACKENDS:
+        raise SettingsError(f"backend must be one of {', '.join(_BACKENDS)}, not {name!r}")
+    return _BACKENDS[name]
+
+
+def _folder(output_dir: Any) -> Path:
+    if not isinstance(output_dir, str | os.PathLike) or not str(output_dir):
+        raise SettingsError(f"output_dir must be the path of a folder, not {output_dir!r}")
+    return Path(os.fspath(output_dir)).absolute()
+
+
+def _check_name(name: Any) -> None:
+    if name is None:
+        return
+    if not isinstance(name, str) or not is_identifier(name):
+        raise SettingsError(
+            f"name must be letters, digits and underscores, as it becomes the top function and the "
+            f"top module, and no keyword of C++, Verilog, VHDL or Tcl; {name!r} is not: "
+            f"try {_name_from(str(name))!r}"
+        )
+
+
+def _name_from(text: str) -> str:
+    """Make an identifier of a model's name, which can be anything."""
+    name = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_")[:60].rstrip("_").lower()
+    if not name or name[0].isdigit():
+        name = f"model_{name}".rstrip("_")
+    return f"{name}_model" if name in RESERVED else name
+
+
+def _quantised(
+    imported: Graph,
+    *,
+    inputs: Any,
+    outputs: Any,
+    precision: Any,
+    calibration: Any,
+) -> tuple[dict[str, Any], Graph]:
+    """Return rounding and overflow by input, and the typed graph."""
+    wished = parse_precision(precision)
+    entering = parse_wires(inputs, imported.inputs, imported, "inputs")
+    leaving = parse_wires(outputs, imported.outputs, imported, "outputs")
+    data = None if calibration is None else read_calibration(calibration, imported)
+    prepared = prepare(imported)
+    typed, _ = choose(prepared, wished, entering, leaving, data)
+    return {name: (wire.rounding, wire.overflow) for name, wire in entering.items()}, typed
+
+
+def _settings(name: str, part: Part, options: Options) -> Settings:
+    return Settings(
+        name=name,
+        part=part.code,
+        clock_period=options.clock_period,
+        interval=options.interval,
+        latency=options.latency,
+        reuse_factor=options.reuse_factor,
+        strategy=options.strategy,
+        io_type=options.io_type,
+    )
+
+
+def _jsonable(settings: Settings) -> dict[str, Any]:
+    """Return settings as JSON holds them; a frozen mapping is none that `asdict` can copy."""
+    return {
+        key: dict(value) if isinstance(value, Mapping) else value
+        for key, value in vars(settings).items()
+    }
+
+
+def _stage(command: Command) -> FlowStage:
+    return FlowStage(**asdict(command))
+
+
+def _golden(design: Design) -> Mapping[str, str]:
+    codes = stimuli(design.graph, _GOLDEN_EVENTS)
+    return golden_data(design, codes, Evaluator(design.graph)(codes))
+
+
+def _write(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    for name, content in files.items():
+        path = folder / name
+        assert path.resolve().is_relative_to(folder.resolve()), name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        if path.suffix == ".sh":
+            path.chmod(path.stat().st_mode | 0o111)

@@ -1,0 +1,155 @@
+"""The options of a conversion, checked before anything is done. hls4ml's words and values count."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from synth.errors import SettingsError
+from synth.ir import Graph
+
+__all__ = ["Options", "check_layers", "parse_options"]
+
+_CLOCK_PERIOD = 5.0  # ns, hls4ml's default
+_CLOCK = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([kmg]?)hz\s*", re.IGNORECASE)
+_PERIODS = {"": 1e9, "k": 1e6, "m": 1e3, "g": 1.0}  # ns at one unit
+_WORDS = {
+    "strategy": ("latency", "resource", "resource_unrolled", "distributed_arithmetic"),
+    "io_type": ("io_parallel", "io_stream"),
+    "output": ("prediction", "margin"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What `projects.convert.convert` was asked for, apart from model, formats and folder.
+
+    Attributes
+    ----------
+    clock_period
+        In ns.
+    interval, latency
+        Initiation interval in cycles, and an upper bound on cycles or None.
+    reuse_factor
+        For all layers, or by layer, "default" for the others.
+    """
+
+    clock_period: float
+    interval: int
+    latency: int | None
+    reuse_factor: int | Mapping[str, int]
+    strategy: str
+    io_type: str
+    output: str
+
+
+def parse_options(
+    *,
+    precision: Any,
+    clock_period: Any,
+    clock: Any,
+    interval: Any,
+    latency: Any,
+    reuse_factor: Any,
+    strategy: Any,
+    io_type: Any,
+    output: Any,
+) -> Options:
+    """Check every option.
+
+    A configuration of hls4ml's, given as ``precision``, says reuse factors and strategy too; they
+    count where the options themselves are left at their defaults.
+
+    Raises
+    ------
+    SettingsError
+        Naming the option, its value and what it may be.
+    """
+    if isinstance(precision, Mapping) and ("Model" in precision or "LayerName" in precision):
+        if reuse_factor == 1:
+            reuse_factor = _hls4ml_reuse(precision)
+        if strategy == "latency":
+            strategy = _entry(precision, "Model").get("Strategy", strategy)
+    return Options(
+        clock_period=_period(clock_period, clock),
+        interval=_positive("interval", interval),
+        latency=None if latency is None else _positive("latency", latency),
+        reuse_factor=_reuse(reuse_factor),
+        strategy=_word("strategy", strategy),
+        io_type=_word("io_type", io_type),
+        output=_word("output", output),
+    )
+
+
+def check_layers(options: Options, graph: Graph) -> None:
+    """Raise SettingsError if a reuse factor is for a layer that the model does not have."""
+    if not isinstance(options.reuse_factor, Mapping):
+        return
+    known = sorted({origin.layer for origin in graph.origins.values()})
+    for layer in options.reuse_factor:
+        if layer != "default" and layer not in known:
+            near = get_close_matches(layer, known, 3) or known[:8]
+            raise SettingsError(
+                f"reuse_factor names a layer {layer!r} that the model does not have; it has "
+                f"{', '.join(near)}"
+            )
+
+
+def _period(period: Any, clock: Any) -> float:
+    if clock is not None:
+        if period is not None:
+            raise SettingsError(
+                f"clock_period={period!r} and clock={clock!r} say the same thing: give one of them"
+            )
+        match = _CLOCK.fullmatch(clock) if isinstance(clock, str) else None
+        if match is None or float(match[1]) == 0:
+            raise SettingsError(f"clock must be a frequency such as '360 MHz', not {clock!r}")
+        return round(_PERIODS[match[2].lower()] / float(match[1]), 6)
+    value = _CLOCK_PERIOD if period is None else period
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value <= 0:
+        raise SettingsError(f"clock_period must be a positive number of ns, not {value!r}")
+    return float(value)
+
+
+def _positive(what: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise SettingsError(f"{what} must be a positive whole number, not {value!r}")
+    return value
+
+
+def _reuse(value: Any) -> int | dict[str, int]:
+    if not isinstance(value, Mapping):
+        return _positive("reuse_factor", value)
+    checked = {}
+    for layer, factor in value.items():
+        if not isinstance(layer, str):
+            raise SettingsError(f"reuse_factor: keys are names of layers, not {layer!r}")
+        checked[layer] = _positive(f"reuse_factor[{layer!r}]", factor)
+    return checked
+
+
+def _word(what: str, value: Any) -> str:
+    known = _WORDS[what]
+    if not isinstance(value, str) or value.lower() not in known:
+        raise SettingsError(f"{what} must be one of {', '.join(known)}, not {value!r}")
+    return value.lower()
+
+
+def _entry(config: Mapping[Any, Any], key: str) -> Mapping[Any, Any]:
+    found = config.get(key) or {}
+    if not isinstance(found, Mapping):
+        raise SettingsError(f"precision[{key!r}] must be a mapping as hls4ml has it, not {found!r}")
+    return found
+
+
+def _hls4ml_reuse(config: Mapping[Any, Any]) -> Any:
+    everywhere = _entry(config, "Model").get("ReuseFactor", 1)
+    layers = {
+        layer: entry["ReuseFactor"]
+        for layer, entry in _entry(config, "LayerName").items()
+        if isinstance(entry, Mapping) and "ReuseFactor" in entry
+    }
+    return {"default": everywhere, **layers} if layers else everywhere

@@ -1,0 +1,201 @@
+"""A project: a folder with firmware, and beside it the graphs that say what it must compute."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from projects.csim import Csim, compile_csim
+from projects.ports import Ports, single
+from projects.record import Record, open_record
+from projects.report import Report, make_report
+from projects.run import run_stages
+from projects.validate import Validation, validate
+from synth.evaluate import Evaluator
+from synth.exact import Array
+from synth.fixed import decode
+from synth.inspect import summary
+from synth.ir import Graph
+from synth.passes import prepare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Project", "open_project"]
+
+
+@dataclass(frozen=True, eq=False)
+class Project:
+    """A converted model.
+
+    Arrays are NumPy (or lists), events on the first axis; values are float64 and exactly on the
+    grid of their format, or integer codes where ``raw=True``. A model of several inputs or outputs
+    takes or gives ``{name: array}``.
+
+    Attributes
+    ----------
+    folder
+        Where it stands.
+    record
+        Its settings.
+    imported, graph
+        The float graph, as read; and the typed graph: the integers that the firmware computes.
+    """
+
+    folder: Path
+    record: Record
+    imported: Graph
+    graph: Graph
+    progress: "Callable[[str], None]" = field(default=lambda _: None, repr=False)
+
+    def predict(self, x: Any, *, raw: bool = False) -> Any:
+        """Run the exact integer model; no compiler is needed.
+
+        Parameters
+        ----------
+        x
+            Events on the first axis. Floats are cast to the model's own element type and then to
+            the input format, by its rounding and overflow.
+        raw
+            Take and give integer codes instead of values.
+
+        Raises
+        ------
+        ShapeError, PrecisionError
+            Input of another shape; NaN, infinity, or codes outside the input format.
+        """
+        # Encoding and decoding go along with each chunk of events, while it is in cache.
+        results = (
+            self._exact(self.ports.codes(x, raw=True))
+            if raw
+            else self._exact(self.ports.floats(x), wires=self.ports.wires)
+        )
+        return single(self.ports.named_outputs(results))
+
+    def predict_float(self, x: Any) -> Any:
+        """Run the float model, as imported."""
+        return single(self.float_outputs(x))
+
+    def float_outputs(self, x: Any) -> dict[str, Array]:
+        """Run the float model, as imported, and return all outputs by name."""
+        return self._float(self.ports.floats(x))
+
+    def trace(self, x: Any) -> dict[str, tuple[Array, Array]]:
+        """Return for each layer what the integer and the float model hand on, as values.
+
+        The float model is the prepared one: batch normalisations are folded, and axes are in the
+        order of the firmware.
+        """
+        pairs = self._layers
+        typed = Evaluator(self.graph, [name for name, _ in pairs.values()])
+        floats = Evaluator(self._prepared, [name for _, name in pairs.values()])
+        exact, real = typed(self.ports.codes(x)), floats(self.ports.floats(x))
+        return {
+            layer: (decode(exact[a], self.graph.codes(a).format), real[b])
+            for layer, (a, b) in pairs.items()
+        }
+
+    def csim(self, x: Any, *, raw: bool = False, threads: int | None = None) -> Any:
+        """Compile the generated C++ (once) and run it on all cores, or on `threads` of them.
+
+        Raises
+        ------
+        ToolError
+            No C++ compiler, or the code does not compile.
+        ShapeError, PrecisionError
+            As `predict`.
+        """
+        codes = self.ports.codes(x, raw=raw)
+        return single(self.ports.outputs(self._csim.run(codes, threads), raw=raw))
+
+    def validate(self, x: Any = None, *, events: int = 1000, seed: int = 0) -> Validation:
+        """Compare the float model, the integer model and the compiled C++.
+
+        Parameters
+        ----------
+        x
+            Input; by default `events` random and edge cases (see `projects.stimuli`).
+        events, seed
+            How many events to make, and from which seed.
+        """
+        return validate(self, x, events=events, seed=seed)
+
+    def report(self) -> Report:
+        """Return what the design costs, each figure with its source."""
+        return make_report(self.folder, self.record, self.graph)
+
+    def build(self, stages: Sequence[str] | None = None) -> Report:
+        """Run the part's tool flow, by default its first stage, where the tool is installed.
+
+        Raises
+        ------
+        ToolError
+            The tool is missing (the message has the command to run elsewhere), or it failed.
+        """
+        run_stages(self.folder, self.record.stages, stages, self.progress)
+        return self.report()
+
+    def inspect(self) -> str:
+        """Return the typed graph as a table: layers, formats, intervals, parameters."""
+        return summary(self.graph)
+
+    @property
+    def name(self) -> str:
+        """The project's name, which is also that of the top function."""
+        return self.record.name
+
+    @cached_property
+    def ports(self) -> Ports:
+        """The inputs and outputs."""
+        return Ports(self.imported, self.graph, self.record.modes)
+
+    @cached_property
+    def _exact(self) -> Evaluator:
+        return Evaluator(self.graph)
+
+    @cached_property
+    def _float(self) -> Evaluator:
+        return Evaluator(self.imported)
+
+    @cached_property
+    def _prepared(self) -> Graph:
+        return prepare(self.imported)
+
+    @cached_property
+    def _csim(self) -> Csim:
+        return compile_csim(self.folder)
+
+    @cached_property
+    def _layers(self) -> dict[str, tuple[str, str]]:
+        """The last value of each layer, in the typed and in the prepared graph."""
+        typed, real = _last_by_layer(self.graph), _last_by_layer(self._prepared)
+        return {
+            layer: (name, real[layer])
+            for layer, name in typed.items()
+            if layer in real
+            and self.graph.types[name].shape == self._prepared.types[real[layer]].shape
+        }
+
+
+def _last_by_layer(graph: Graph) -> dict[str, str]:
+    names = [*graph.inputs, *(node.output for node in graph.nodes)]
+    last: dict[str, str] = {}
+    for name in names:
+        last.pop(graph.origins[name].layer, None)
+        last[graph.origins[name].layer] = name
+    return last
+
+
+def open_project(folder: str | os.PathLike[str]) -> Project:
+    """Open a project that exists, of this version of synth or an earlier one.
+
+    Raises
+    ------
+    ProjectError
+        The folder is no project, was written by a newer synth, or was damaged.
+    """
+    path = Path(folder).absolute()
+    record, imported, typed = open_record(path)
+    return Project(path, record, imported, typed)

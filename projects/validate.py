@@ -1,0 +1,237 @@
+"""Whether the generated C++ computes the bits of the integer model, and where it begins not to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from projects.csim import compile_csim
+from projects.stimuli import stimuli
+from synth.evaluate import Evaluator
+from synth.exact import Array
+from synth.fixed import decode
+from synth.ir import Graph
+
+if TYPE_CHECKING:
+    from projects.project import Project
+
+__all__ = ["Divergence", "FloatAgreement", "Validation", "first_divergence", "validate"]
+
+_TRACED = 16
+"""Events that are traced to find where a difference begins."""
+_BY_DESIGN = frozenset({"bits", "grid"})
+"""Roles whose casts cut their operand on purpose: taking its low bits, or clipping it to the range
+outside of which a table is constant."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Divergence:
+    """The first value, in the order of computation, in which the C++ differs.
+
+    Attributes
+    ----------
+    layer, value
+        Of the source model; and the value's name in the typed graph.
+    sample, index
+        The event, and the element within it.
+    expected, got
+        What the integer model has, and what the C++ computed.
+    """
+
+    layer: str
+    value: str
+    sample: int
+    index: tuple[int, ...]
+    expected: float
+    got: float
+
+    def __str__(self) -> str:
+        return (
+            f"first divergence in layer {self.layer!r} ({self.value}), event {self.sample}, "
+            f"element {list(self.index)}: {self.got!r} instead of {self.expected!r}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FloatAgreement:
+    """How far the integer model is from the float one, over all outputs.
+
+    Attributes
+    ----------
+    error
+        The largest deviation.
+    relative
+        The same divided by the range of that output over the events.
+    argmax
+        The share of events with the same largest element, the worst of the outputs that are
+        vectors; None if there is none.
+    """
+
+    error: float
+    relative: float
+    argmax: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """The result of a validation; true where the C++ is exact.
+
+    Attributes
+    ----------
+    events, stimuli
+        How many events, and where they come from.
+    mismatches
+        Events in which some bit of some output of the C++ differs from the integer model.
+    first_divergence
+        Where that begins; None if nowhere.
+    overflows
+        Elements that casts saturated or wrapped, by layer.
+    agreement
+        Between the integer and the float model.
+    """
+
+    name: str
+    events: int
+    stimuli: str
+    mismatches: int
+    agreement: FloatAgreement
+    first_divergence: Divergence | None = None
+    overflows: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def exact(self) -> bool:
+        """Whether every bit of every output agrees in every event."""
+        return self.mismatches == 0
+
+    def __bool__(self) -> bool:
+        return self.exact
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Return the table's rows: what, compared with what, and the result."""
+        share = self.agreement.argmax
+        same = "" if share is None else f", same largest output in {share:.2%}"
+        verdict = (
+            "exact, every bit of every output"
+            if self.exact
+            else f"DIFFERS in {self.mismatches:,} of {self.events:,} events"
+        )
+        lost = sum(self.overflows.values())
+        by_layer = ", ".join(f"{layer}: {count:,}" for layer, count in self.overflows.items())
+        return [
+            (
+                "integer model",
+                "float model",
+                f"error {self.agreement.error:.3g} ({self.agreement.relative:.2%} of range){same}",
+            ),
+            ("compiled C++", "integer model", verdict),
+            ("overflows", "", f"{lost:,} ({by_layer})" if lost else "none"),
+        ]
+
+    def __str__(self) -> str:
+        lines = [f"validation of {self.name} on {self.events:,} events ({self.stimuli})"]
+        rows = [("model", "compared with", "result"), *self.rows()]
+        widths = [max(len(row[i]) for row in rows) for i in range(2)]
+        lines += [f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows]
+        if self.first_divergence is not None:
+            lines.append(str(self.first_divergence))
+        return "\n".join(lines)
+
+
+def validate(project: "Project", x: Any = None, *, events: int = 1000, seed: int = 0) -> Validation:
+    """Compare the float model, the integer model and the compiled C++; see `Project.validate`."""
+    ports, graph = project.ports, project.graph
+    if x is None:
+        codes, source = stimuli(graph, events, seed), f"random and edge cases, seed {seed}"
+        values = ports.inputs_as_values(codes)
+    else:
+        codes, source, values = ports.codes(x), "given", x
+    exact = Evaluator(graph, count_overflows=True)
+    expected = exact(codes)
+    library = compile_csim(project.folder)
+    got = library.run(codes, None)
+    count = len(next(iter(codes.values())))
+    wrong = _differing(expected, got, count)
+    found = None
+    if wrong.size:
+        some = {name: array[wrong[:_TRACED]] for name, array in codes.items()}
+        traced = compile_csim(project.folder, trace=True).trace(some)
+        outputs = {name: array[wrong[:_TRACED]] for name, array in got.items()}
+        found = first_divergence(graph, some, {**outputs, **traced}, wrong[:_TRACED])
+    return Validation(
+        name=project.name,
+        events=count,
+        stimuli=source,
+        mismatches=len(wrong),
+        first_divergence=found,
+        overflows=_by_layer(graph, exact.overflows),
+        agreement=_agreement(project, expected, values),
+    )
+
+
+def first_divergence(
+    graph: Graph, codes: Mapping[str, Array], traced: Mapping[str, Array], samples: Array
+) -> Divergence | None:
+    """Return where traced values first differ from the graph's, in the order of computation.
+
+    Parameters
+    ----------
+    graph
+        The typed graph.
+    codes
+        Of its inputs, [events, *shape].
+    traced
+        What the C++ computed, by value name; values that were not traced are passed over.
+    samples
+        By which numbers the events are known to the user.
+    """
+    names = [*graph.inputs, *(node.output for node in graph.nodes)]
+    common = [name for name in names if name in traced]
+    expected = Evaluator(graph, common)(codes)
+    for name in common:
+        different = np.argwhere(expected[name] != traced[name])
+        if len(different):
+            event, *index = (int(i) for i in different[0])
+            kind = graph.codes(name)
+            pair = [decode(a[name], kind.format)[event][*index] for a in (expected, traced)]
+            return Divergence(
+                layer=graph.origins[name].layer,
+                value=name,
+                sample=int(samples[event]),
+                index=tuple(index),
+                expected=float(pair[0]),
+                got=float(pair[1]),
+            )
+    return None
+
+
+def _differing(expected: Mapping[str, Array], got: Mapping[str, Array], events: int) -> Array:
+    wrong = np.zeros(events, np.bool_)
+    for name, array in expected.items():
+        wrong |= np.asarray(array != got[name], np.bool_).reshape(events, -1).any(axis=1)
+    return np.flatnonzero(wrong)
+
+
+def _by_layer(graph: Graph, overflows: Mapping[str, int]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for node in graph.nodes:
+        origin = graph.origins[node.output]
+        count = overflows.get(node.output, 0)
+        if count and origin.role not in _BY_DESIGN:
+            counts[origin.layer] = counts.get(origin.layer, 0) + count
+    return counts
+
+
+def _agreement(project: "Project", exact: Mapping[str, Array], x: Any) -> FloatAgreement:
+    values = project.ports.outputs(exact)
+    floats = project.float_outputs(x)
+    error = relative = 0.0
+    shares = []
+    for name, value in values.items():
+        real = floats[name].astype(np.float64)
+        worst = float(np.abs(value - real).max(initial=0.0))
+        error = max(error, worst)
+        relative = max(relative, worst / (float(np.ptp(real)) or 1.0) if real.size else 0.0)
+        if value.ndim == 2 and value.shape[1] > 1 and len(value):
+            shares.append(float((value.argmax(axis=1) == real.argmax(axis=1)).mean()))
+    return FloatAgreement(error=error, relative=relative, argmax=min(shares, default=None))

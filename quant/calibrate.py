@@ -1,0 +1,119 @@
+"""Calibration data: read, checked, and turned into the range of every value of the float model."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from synth.errors import CalibrationError
+from synth.evaluate import Evaluator
+from synth.exact import Array
+from synth.ir import Graph
+
+__all__ = ["Ranges", "observe", "read_calibration"]
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """The least and greatest value seen, by value name: over everything, and by last axis."""
+
+    overall: Mapping[str, tuple[float, float]]
+    by_feature: Mapping[str, tuple[Array, Array]]
+
+
+def read_calibration(data: Any, graph: Graph) -> dict[str, Array]:
+    """Return calibration data as ``{input: array [events, *shape]}``.
+
+    Parameters
+    ----------
+    data
+        An array (or nested lists) for a model of one input, ``{input: array}``, or an iterator or
+        tuple of either (batches).
+
+    Raises
+    ------
+    CalibrationError
+        Missing or unknown inputs, wrong shapes, no events, NaN or infinity.
+    """
+    single = isinstance(data, (Mapping, np.ndarray, list)) or not isinstance(data, Iterable)
+    batches = [data] if single else list(data)
+    parts = [_batch(batch, graph) for batch in batches]
+    if not parts:
+        raise CalibrationError("calibration is an empty iterator; give it at least one batch")
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in graph.inputs}
+    for name, array in joined.items():
+        if len(array) == 0:
+            raise CalibrationError(f"calibration of input {name!r} has no events")
+        if not np.isfinite(array).all():
+            event = int(np.argwhere(~np.isfinite(array))[0][0])
+            raise CalibrationError(
+                f"calibration of input {name!r} holds NaN or infinity (first in event {event}); "
+                "remove such events"
+            )
+    if len({len(array) for array in joined.values()}) != 1:
+        raise CalibrationError("calibration: inputs differ in their number of events")
+    return joined
+
+
+def _batch(data: Any, graph: Graph) -> dict[str, Array]:
+    if not isinstance(data, Mapping):
+        if len(graph.inputs) != 1:
+            raise CalibrationError(
+                f"the model has inputs {', '.join(graph.inputs)}: give calibration as a mapping "
+                "from each name to its array"
+            )
+        data = {graph.inputs[0]: data}
+    if set(data) != set(graph.inputs):
+        raise CalibrationError(
+            f"calibration names inputs {sorted(data)}, but the model has {sorted(graph.inputs)}"
+        )
+    return {name: _array(name, data[name], graph) for name in graph.inputs}
+
+
+def _array(name: str, value: Any, graph: Graph) -> Array:
+    shape = graph.types[name].shape
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise CalibrationError(
+            f"calibration of input {name!r} is not an array of numbers"
+        ) from None
+    if array.ndim != len(shape) + 1 or array.shape[1:] != shape:
+        raise CalibrationError(
+            f"calibration of input {name!r} has shape {array.shape}; expected "
+            f"({', '.join(map(str, ('events', *shape)))})"
+        )
+    return array
+
+
+def observe(graph: Graph, data: Mapping[str, Array], batch: int = 2048) -> Ranges:
+    """Run the float graph on calibration data and note the range of every value.
+
+    Raises
+    ------
+    CalibrationError
+        If the float model itself gives NaN or infinity on the data.
+    """
+    wanted = [*graph.inputs, *(node.output for node in graph.nodes)]
+    run = Evaluator(graph, wanted)
+    lows: dict[str, Array] = {}
+    highs: dict[str, Array] = {}
+    events = len(next(iter(data.values())))
+    for start in range(0, events, batch):
+        values = run({name: array[start : start + batch] for name, array in data.items()})
+        for name, array in values.items():
+            if not np.isfinite(array).all():
+                layer = graph.origins[name].layer
+                raise CalibrationError(
+                    f"the float model gives NaN or infinity in layer {layer!r} on the calibration "
+                    "data; give data from the model's own domain"
+                )
+            flat = array.reshape(-1, array.shape[-1] if array.ndim > 1 else 1)
+            low, high = flat.min(axis=0), flat.max(axis=0)
+            lows[name] = np.minimum(lows[name], low) if name in lows else low
+            highs[name] = np.maximum(highs[name], high) if name in highs else high
+    return Ranges(
+        {name: (float(lows[name].min()), float(highs[name].max())) for name in wanted},
+        {name: (lows[name].astype(float), highs[name].astype(float)) for name in wanted},
+    )

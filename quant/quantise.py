@@ -1,0 +1,303 @@
+"""Imported to typed: every value gets a format, and what was a float becomes an integer.
+
+The graph comes prepared (`synth.passes.prepare`): only primitives are left, so that every
+intermediate has a format. Linear operations are exact; a `Cast` follows where their result is
+handed on, behind the comparison-like operations that come next (a ReLU acts on the exact sum).
+Functions of one variable become tables over the interval that their operand can take.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from quant.calibrate import Ranges
+from quant.formats_for import constant_codes, covering, rounded_constant, trimmed
+from quant.lookup import Lookup
+from quant.precision import Precision
+from quant.tables import value_range
+from synth.errors import PrecisionError, UnsupportedOp
+from synth.fixed import Fixed, FixedArray, Format, Overflow, Round
+from synth.ir import Builder, Codes, Graph, Node, Op, Origin, Stage
+from synth.ir.ops import (
+    Abs,
+    Add,
+    Cast,
+    Conv,
+    Dense,
+    Function,
+    MatMul,
+    Maximum,
+    Minimum,
+    Mul,
+    Neg,
+    Reduce,
+    Relu,
+    Select,
+    Sub,
+    SumPool,
+)
+
+__all__ = ["Wishes", "quantise"]
+
+_HEADROOM = 1.5
+"""A range seen in calibration is stretched by this much before a format is chosen to cover it."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """Everything that decides formats.
+
+    Attributes
+    ----------
+    precision
+        What the user said by layer and role.
+    inputs, outputs
+        Wires: formats that neighbouring firmware fixes.
+    ranges
+        Seen in calibration; None if there was none, and then `precision` must be complete.
+    width
+        Bits of a value whose format is chosen here.
+    """
+
+    precision: Precision = field(default_factory=Precision)
+    inputs: Mapping[str, Format] = field(default_factory=dict)
+    outputs: Mapping[str, Format] = field(default_factory=dict)
+    ranges: Ranges | None = None
+    width: int = 16
+
+
+def quantise(graph: Graph, wishes: Wishes) -> Graph:
+    """Return the typed graph of a prepared imported one.
+
+    Raises
+    ------
+    PrecisionError
+        A wish names an unknown layer or a format of the wrong shape, or a format must be chosen and
+        there is no calibration data.
+    UnsupportedOp
+        An operation that is no primitive (a pass is missing).
+    """
+    wishes.precision.check_layers(origin.layer for origin in graph.origins.values())
+    return _Quantiser(graph, wishes).run()
+
+
+class _Quantiser:
+    def __init__(self, graph: Graph, wishes: Wishes) -> None:
+        self.source = graph
+        self.wishes = wishes
+        self.build = Builder(graph.name, Stage.TYPED)
+        self.typed: dict[str, str] = {}
+        self.exact: set[str] = set()
+        """Imported values whose typed counterpart still awaits its cast."""
+        self.readers = graph.consumers()
+
+    def run(self) -> Graph:
+        for name in self.source.inputs:
+            self._input(name)
+        for node in self.source.nodes:
+            self._node(node)
+        return self.build.graph([self._output(name) for name in self.source.outputs])
+
+    # Edges
+
+    def _input(self, name: str) -> None:
+        wire = self.wishes.inputs.get(name) or self._wish(Origin(name, "input"), "input")
+        shape = self.source.types[name].shape
+        fmt = wire.type if wire else self._chosen_input(name)
+        origin = self.source.origins[name]
+        self.typed[name] = self.build.input(name, Codes.full(shape, fmt), origin)
+
+    def _chosen_input(self, name: str) -> Fixed:
+        low, high = self._seen(name)
+        return covering(low, high, self.wishes.width)
+
+    def _output(self, name: str) -> str:
+        wire = self.wishes.outputs.get(name)
+        if name in self.source.constants:
+            codes, frac = constant_codes(np.asarray(self.source.constants[name]), self.wishes.width)
+            return self.build.constant(codes, frac=frac, name=name)
+        value = self.typed[name]
+        if wire is not None and self.build.types[value].format != wire.type:  # type: ignore[union-attr]
+            origin = self.source.origins.get(name, Origin(name))
+            return self.build.add(Cast(wire), value, name=f"{name}.wire", origin=origin)
+        return value
+
+    # Nodes
+
+    def _node(self, node: Node) -> None:
+        if isinstance(node.op, Function):
+            self._function(node, node.op)
+            return
+        if Stage.TYPED not in node.op.stages:
+            raise UnsupportedOp(
+                f"{node.op.kind} (layer {self.source.origins[node.output].layer!r}) has no rule "
+                "that makes integers of it"
+            )
+        operands = self._operands(node)
+        origin = self.source.origins[node.output]
+        exact = node.op.infer(*[self.build.types[x] for x in operands])
+        assert isinstance(exact, Codes)
+        awaits = _grows(node.op) or any(x in self.exact for x in node.inputs)
+        limit = self._wish(origin, "accumulator") if isinstance(node.op, _SUMS) else None
+        if awaits and limit is None and self._deferred(node):
+            self.exact.add(node.output)
+            awaits = False
+        fmt = self.wishes.outputs.get(node.output)
+        if fmt is None and awaits:
+            fmt = self._activation(node.output, origin, exact)
+        self._finish(node, operands, exact, limit, fmt)
+
+    def _finish(
+        self,
+        node: Node,
+        operands: list[str],
+        exact: Codes,
+        limit: Format | None,
+        fmt: Format | None,
+    ) -> None:
+        """Add the node and its casts; the last of them bears the source's name."""
+        name, origin = node.output, self.source.origins[node.output]
+        inner = Origin(origin.layer, "accumulator")
+        casts = [c for c in (limit, fmt) if c is not None and not _same(c.type, exact)]
+        names = [*[f"{name}.accumulator", f"{name}.limited"][: len(casts)], name]
+        origins = [*[inner] * len(casts), origin]
+        value = self.build.add(node.op, *operands, name=names[0], origin=origins[0])
+        for target, label, source in zip(casts, names[1:], origins[1:], strict=True):
+            value = self.build.add(Cast(target), value, name=label, origin=source)
+        self.typed[name] = value
+
+    def _deferred(self, node: Node) -> bool:
+        """Whether the only reader takes the exact value and casts behind itself."""
+        if node.output in self.source.outputs:
+            return False
+        readers = self.readers[node.output]
+        if len(readers) != 1:
+            return False
+        reader = readers[0].op
+        if isinstance(reader, _COMPARES | Function):
+            return True
+        others = [x for x in readers[0].inputs if x != node.output]
+        constant = all(x in self.source.constants for x in others)
+        if isinstance(node.op, SumPool | Reduce | Sub | Add) and isinstance(reader, Mul):
+            return constant
+        return False
+
+    def _activation(self, name: str, origin: Origin, exact: Codes) -> Format:
+        wish = self._wish(origin, "activation")
+        if wish is not None:
+            return wish
+        low, high = self._seen(name)
+        scale = 2.0**-exact.frac
+        least, most = exact.interval.hull
+        low, high = max(low, least * scale), min(high, most * scale)
+        fmt = covering(low, high, self.wishes.width)
+        if fmt.frac >= exact.frac:
+            # Finer than the exact value: keep its LSB and only the bits that its range needs.
+            needed = Fixed.containing(_floor(low, exact.frac), _ceil(high, exact.frac), exact.frac)
+            fmt = needed
+        return Format(fmt, Round.RND, Overflow.SAT)
+
+    # Operands
+
+    def _operands(self, node: Node) -> list[str]:
+        computed = [x for x in node.inputs if x not in self.source.constants]
+        fracs = [self._codes(x).frac for x in computed]
+        return [
+            self._constant(x, node, position, fracs)
+            if x in self.source.constants
+            else self.typed[x]
+            for position, x in enumerate(node.inputs)
+        ]
+
+    def _constant(self, name: str, node: Node, position: int, fracs: list[int]) -> str:
+        values = np.asarray(self.source.constants[name])
+        origin = self.source.origins[node.output]
+        adds = position == 2 or not isinstance(node.op, Dense | Conv | Mul | MatMul)
+        role = "bias" if adds else "weight"
+        wish = self._wish(origin, role)
+        if wish is not None:
+            if isinstance(wish.type, FixedArray):
+                raise PrecisionError(f"layer {origin.layer!r}: weights need one format for all")
+            codes, frac = trimmed(rounded_constant(values, wish), wish.type.frac)
+        elif adds:
+            codes, frac = self._bias(values, node, fracs)
+        else:
+            codes, frac = constant_codes(values, self.wishes.width)
+        named = Origin(origin.layer, role)
+        return self.build.constant(codes, frac=frac, name=f"{node.output}.{role}", origin=named)
+
+    def _bias(self, values: np.ndarray, node: Node, fracs: list[int]) -> tuple[np.ndarray, int]:
+        """A term rounds at the LSB of what it is added to: that costs no adder."""
+        frac = max(fracs)
+        if isinstance(node.op, Dense | Conv):
+            kernel = self.build.types[f"{node.output}.weight"]
+            assert isinstance(kernel, Codes)
+            frac += kernel.frac
+        largest = float(np.abs(values).max(initial=0.0))
+        frac = max(frac, covering(0.0, largest, self.wishes.width).frac if largest else 0)
+        frac = min(frac, 1000)
+        fmt = Fixed.containing(_floor(-largest, frac), _ceil(largest, frac), frac)
+        return trimmed(rounded_constant(values, Format(fmt)), frac)
+
+    def _function(self, node: Node, function: Function) -> None:
+        origin = self.source.origins[node.output]
+        x = self._codes(node.inputs[0])
+        out = self._table_format(node, function, x, origin)
+        lookup = Lookup(self.build, node.output, origin, function, out)
+        self.typed[node.output] = lookup.add(self.typed[node.inputs[0]])
+
+    def _table_format(self, node: Node, function: Function, x: Codes, origin: Origin) -> Fixed:
+        wish = self.wishes.outputs.get(node.output) or self._wish(origin, "table")
+        if wish is not None:
+            if isinstance(wish.type, FixedArray):
+                raise PrecisionError(f"layer {origin.layer!r}: a table needs one format for all")
+            return wish.type
+        low, high = value_range(function, x)
+        if self.wishes.ranges is not None:
+            seen = self._seen(node.output)
+            low, high = max(low, min(seen[0], high)), min(high, max(seen[1], low))
+        return covering(low, high, self.wishes.width)
+
+    # Look-ups
+
+    def _codes(self, name: str) -> Codes:
+        held = self.build.types[self.typed[name]]
+        assert isinstance(held, Codes)
+        return held
+
+    def _wish(self, origin: Origin, role: str) -> Format | None:
+        return self.wishes.precision.find(origin, role)
+
+    def _seen(self, name: str) -> tuple[float, float]:
+        if self.wishes.ranges is None:
+            layer = self.source.origins[name].layer
+            raise PrecisionError(
+                f"no format is given for layer {layer!r} and there is no calibration data to "
+                "choose one from: pass calibration=x_train, or precision='fixed<16,6>'"
+            )
+        low, high = self.wishes.ranges.overall[name]
+        return min(low * _HEADROOM, low), max(high * _HEADROOM, high)
+
+
+def _grows(op: Op) -> bool:
+    if isinstance(op, Reduce):
+        return op.function == "sum"
+    return isinstance(op, Dense | Conv | MatMul | Add | Sub | Mul | SumPool)
+
+
+_SUMS = (Dense, Conv, MatMul, SumPool, Reduce)
+_COMPARES = Relu | Maximum | Minimum | Neg | Abs | Select
+
+
+def _same(target: Fixed | FixedArray, exact: Codes) -> bool:
+    """Whether a cast into `target` would change nothing, not even the width of the wire."""
+    return target == exact.format
+
+
+def _floor(value: float, frac: int) -> int:
+    return int(np.floor(np.ldexp(value, frac)))
+
+
+def _ceil(value: float, frac: int) -> int:
+    return int(np.ceil(np.ldexp(value, frac)))

@@ -1,0 +1,134 @@
+"""What is in a graph, as data and as a table to read."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from synth.cost import Cost, cost, total
+from synth.ir.graph import Graph
+from synth.ir.types import Codes, Shape
+
+__all__ = ["Row", "rows", "summary"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One input or node of a graph.
+
+    Attributes
+    ----------
+    layer, role
+        Of the source model.
+    value
+        The name of the result.
+    op
+        The operation; ``Input`` for an input.
+    shape
+        Of one event.
+    format
+        The number format, or the element type in the imported stage.
+    least, most
+        The proven interval over all elements, as values (nearest floats); None if imported.
+    parameters, multiplications, additions, macs, table_bits
+        As `synth.cost` counts them.
+    """
+
+    layer: str
+    role: str
+    value: str
+    op: str
+    shape: Shape
+    format: str
+    least: float | None
+    most: float | None
+    parameters: int
+    multiplications: int
+    additions: int
+    macs: int
+    table_bits: int
+
+
+def rows(graph: Graph) -> list[Row]:
+    """Return one row for each input and each node, in order of computation."""
+    costs = cost(graph)
+    named = [(name, "Input") for name in graph.inputs]
+    named += [(node.output, node.op.kind) for node in graph.nodes]
+    return [_row(graph, name, op, costs.get(name, Cost())) for name, op in named]
+
+
+def summary(graph: Graph) -> str:
+    """Return a table of the graph, with totals: plain text, a line a node."""
+    found = rows(graph)
+    header = ("layer", "operation", "shape", "format", "interval", "parameters", "multiplications")
+    cells = [
+        (
+            _plain(f"{row.layer}.{row.role}"),
+            row.op,
+            "x".join(map(str, row.shape)) or "scalar",
+            row.format,
+            "" if row.least is None else f"{row.least:.6g} .. {row.most:.6g}",
+            f"{row.parameters:,}",
+            f"{row.multiplications:,}",
+        )
+        for row in found
+    ]
+    sums = total(cost(graph))
+    return "\n".join(
+        [
+            _plain(str(graph)),
+            *_table([header, *cells]),
+            f"parameters {sums.parameters:,} ({sums.parameter_bits:,} bits)",
+            f"tables {sums.table_bits:,} bits",
+            f"multiplications {sums.multiplications:,} of {sums.macs:,} MACs",
+            f"additions {sums.additions:,}",
+        ]
+    )
+
+
+def _row(graph: Graph, name: str, op: str, counts: Cost) -> Row:
+    kind, origin = graph.types[name], graph.origins[name]
+    least = most = None
+    if isinstance(kind, Codes):
+        least, most = (_value(code, kind.frac) for code in kind.interval.hull)
+    return Row(
+        layer=origin.layer,
+        role=origin.role,
+        value=name,
+        op=op,
+        shape=kind.shape,
+        format=str(kind.format) if isinstance(kind, Codes) else kind.dtype,
+        least=least,
+        most=most,
+        parameters=counts.parameters,
+        multiplications=counts.multiplications,
+        additions=counts.additions,
+        macs=counts.macs,
+        table_bits=counts.table_bits,
+    )
+
+
+def _value(code: int, frac: int) -> float:
+    """The float nearest to ``code * 2**-frac``, infinite beyond the range of floats."""
+    try:
+        # True division of integers is rounded correctly.
+        return code / (1 << frac) if frac >= 0 else float(code << -frac)
+    except OverflowError:
+        return float("inf") if code > 0 else float("-inf")
+
+
+def _plain(text: str) -> str:
+    """Names come from model files: control characters must not reach a terminal."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _table(lines: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    numeric = len(widths) - 2
+    printed = [
+        "  ".join(
+            cell.rjust(width) if i >= numeric else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    rule = "-" * max(map(len, printed))
+    return [printed[0], rule, *printed[1:], rule]

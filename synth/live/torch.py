@@ -1,0 +1,199 @@
+"""PyTorch modules, exported by `torch.onnx` with a free batch size and the modules' own names."""
+
+import ast
+import contextlib
+import inspect
+import io
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from synth.errors import ModelError
+from synth.exact import Array
+from synth.ir.types import Shape
+
+__all__ = ["Scope", "export", "to_onnx"]
+
+_EXAMPLE_BATCH = 2
+"""The exporter takes an axis of size 1 for a constant."""
+
+
+def to_onnx(
+    model: torch.nn.Module,
+    example: Array | Mapping[str, Array] | None = None,
+    *,
+    shapes: Mapping[str, Shape] | None = None,
+) -> bytes:
+    """Return a module as the bytes of an ONNX model whose nodes bear the modules' paths.
+
+    Parameters
+    ----------
+    model
+        In evaluation mode while it is exported; its mode is restored.
+    example
+        An input, batch first, or one for each argument of `forward`.
+    shapes
+        Instead of an example: the shape of each argument, batch first: ``{"x": (1, 16)}``.
+
+    Raises
+    ------
+    ModelError
+        Neither an example nor shapes are given, they do not name the arguments of `forward`, or the
+        exporter refuses the module.
+    """
+    names = _arguments(model)
+    inputs = _examples(names, example, shapes)
+    return export(model, inputs, list(names)[: len(inputs)], layer_of=_layer_names(model))
+
+
+class Scope(torch.nn.Module):
+    """A function as a module: what it computes is exported under the module's path."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        # Past torch's bookkeeping: whatever the function belongs to is no part of this module.
+        self.__dict__["function"] = function
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        return self.__dict__["function"](*args, **kwargs)
+
+
+def export(
+    module: torch.nn.Module,
+    inputs: Sequence[Array],
+    input_names: Sequence[str],
+    *,
+    layer_of: Callable[[str], str],
+    output_names: Sequence[str] | None = None,
+) -> bytes:
+    """Return the ONNX bytes of a module; `layer_of` turns a module's path into a layer's name."""
+    batch = torch.export.Dim("batch", min=1)
+    variadic = _is_variadic(module)
+    dynamic: tuple[Any, ...] = tuple({0: batch} for _ in inputs)
+    with _evaluating(module), _quiet(), _refusals(module):
+        program = torch.onnx.export(
+            module,
+            tuple(torch.from_numpy(_two_events(array)) for array in inputs),
+            dynamo=True,
+            dynamic_shapes=(dynamic,) if variadic else dynamic,
+            input_names=list(input_names),
+            output_names=list(output_names) if output_names else None,
+            verbose=False,
+        )
+    assert program is not None
+    proto = program.model_proto
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        node.name = layer_of(_path(node, weights)) or node.name.removeprefix("node_")
+    return bytes(proto.SerializeToString())
+
+
+def _path(node: Any, weights: set[str]) -> str:
+    """Return the path of the module that a node belongs to; nothing for the outermost.
+
+    The module that owns the weights comes first: the exporter folds batch normalisation into the
+    convolution before it and then names the result after the normalisation.
+    """
+    for name in list(node.input)[1:]:
+        path, _, parameter = name.rpartition(".")
+        if name in weights and parameter in ("weight", "bias"):
+            return str(path)
+    metadata = {entry.key: entry.value for entry in node.metadata_props}
+    scopes = ast.literal_eval(metadata.get("pkg.torch.onnx.name_scopes", "[]"))
+    # The last scope is the function itself; what stands before it are modules, outermost first.
+    return str(scopes[-2]) if len(scopes) > 1 else ""
+
+
+def _layer_names(model: torch.nn.Module) -> Callable[[str], str]:
+    """Return a function from a path to a layer's name: the path itself, but for a lone layer."""
+    alone = type(model).__name__.lower() if not list(model.children()) else ""
+    return lambda path: path or alone
+
+
+def _arguments(model: torch.nn.Module) -> dict[str, bool]:
+    """Return the arguments of `forward` and whether each is required."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return {p.name: p.default is p.empty for p in parameters if p.kind in kinds}
+
+
+def _examples(
+    names: Mapping[str, bool],
+    example: Array | Mapping[str, Array] | None,
+    shapes: Mapping[str, Shape] | None,
+) -> list[Array]:
+    required = [name for name, needed in names.items() if needed]
+    given: Mapping[str, Array]
+    if example is not None:
+        single = not isinstance(example, Mapping)
+        given = {required[0]: np.asarray(example)} if single else example  # type: ignore[assignment]
+    elif shapes:
+        given = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    else:
+        sketch = ", ".join(f"{name!r}: (1, 16)" for name in required)
+        raise ModelError(
+            "a PyTorch module does not know the shape of its input; give the shape of each argument "
+            f"of its forward(), batch first: shapes={{{sketch}}}"
+        )
+    if not set(required) <= set(given) <= set(names):
+        raise ModelError(
+            f"shapes are given for {sorted(given)}, but forward() takes {required}; name each one"
+        )
+    return [given[name] for name in names if name in given]
+
+
+def _two_events(array: Array) -> Array:
+    if array.ndim == 0:
+        raise ModelError("the shape of an input has no batch axis: write (1, 16) for 16 features")
+    wide = array.astype(np.float32) if array.dtype == np.float64 else array
+    return np.zeros((_EXAMPLE_BATCH, *wide.shape[1:]), wide.dtype)
+
+
+def _is_variadic(module: torch.nn.Module) -> bool:
+    parameters = inspect.signature(module.forward).parameters.values()
+    return any(p.kind is p.VAR_POSITIONAL for p in parameters)
+
+
+@contextlib.contextmanager
+def _evaluating(module: torch.nn.Module) -> Iterator[None]:
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what the exporter says of itself: it concerns its own code, not the model."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+@contextlib.contextmanager
+def _refusals(module: torch.nn.Module) -> Iterator[None]:
+    try:
+        yield
+    except torch.onnx.OnnxExporterError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        reason = str(cause).strip().splitlines() or [type(cause).__name__]
+        raise ModelError(
+            f"PyTorch cannot export {type(module).__name__} to ONNX: {reason[0]}; check the shapes "
+            "of its inputs and that forward() has no branches on values"
+        ) from error

@@ -1,0 +1,134 @@
+"""Constants, shapes, element types, and what does nothing when a model is evaluated."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from synth.errors import FormatError
+from synth.exact import Array
+from synth.ir.ops import Select
+from synth.onnx.context import Call, Value
+from synth.onnx.registry import handles
+
+_CAST = {
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    4: "uint16",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    9: "bool",
+    10: "float32",
+    11: "float64",
+    12: "uint32",
+    13: "uint64",
+    16: "float32",
+}
+"""ONNX's codes of element types; float16 and bfloat16 are carried in float32."""
+
+_FOLDED: dict[str, Callable[[Array], Array]] = {
+    "Floor": np.floor,
+    "Ceil": np.ceil,
+    "Round": np.rint,
+    "Sign": np.sign,
+}
+
+
+@handles("Identity")
+def identity(call: Call) -> Value:
+    """The operand itself."""
+    return call[0]
+
+
+@handles("Dropout")
+def dropout(call: Call) -> Sequence[Value]:
+    """The operand itself, and a mask that keeps everything."""
+    x = call[0]
+    if call.optional(2) is not None and call.known(2, "training mode").any():
+        call.refuse("it is in training mode; export the model in evaluation mode")
+    if not any(call.used[1:]):
+        return [x]
+    call.limit(x.shape)
+    return [x, call.constant(np.ones(x.shape, bool if call.version >= 10 else x.dtype))]
+
+
+@handles("Constant")
+def constant(call: Call) -> Value:
+    """A tensor, a number or a list of numbers."""
+    attributes = call.node.attributes
+    if isinstance(value := attributes.get("value"), np.ndarray):
+        return call.constant(value)
+    if "value_float" in attributes:
+        return call.constant(np.array(call.number("value_float"), np.float32))
+    if "value_int" in attributes:
+        return call.constant(np.array(call.integer("value_int"), np.int64))
+    if "value_floats" in attributes:
+        return call.constant(np.array(call.numbers("value_floats"), np.float32))
+    if "value_ints" in attributes:
+        return call.constant(np.array(call.integers("value_ints"), np.int64))
+    held = ", ".join(attributes) or "nothing"
+    return call.refuse(f"it holds {held}; only tensors and numbers are read")
+
+
+@handles("ConstantOfShape", since=9)
+def constant_of_shape(call: Call) -> Value:
+    """One number everywhere, by default a float zero."""
+    shape = call.known_ints(0, "sizes") or ()
+    value = call.node.attributes.get("value", np.zeros(1, np.float32))
+    if not isinstance(value, np.ndarray) or value.size != 1 or min(shape, default=0) < 0:
+        raise FormatError(f"{call.node}: it fills the shape {shape} with {value!r}")
+    call.limit(shape)
+    return call.constant(np.full(shape, value.reshape(())))
+
+
+@handles("Shape")
+def shape(call: Call) -> Value:
+    """Every shape is known; from version 15 on `start` and `end` cut a part out."""
+    end = call.integer("end", call[0].rank)
+    return call.constant(np.array(call[0].shape[call.integer("start", 0) : end], np.int64))
+
+
+@handles("Size")
+def size(call: Call) -> Value:
+    """The number of elements."""
+    return call.constant(np.array(math.prod(call[0].shape), np.int64))
+
+
+@handles("Range", since=11)
+def arithmetic_sequence(call: Call) -> Value:
+    """From start up to, and without, a limit."""
+    start, limit, delta = (call.known(i, "bounds").reshape(()) for i in range(3))
+    if delta == 0 or not all(np.isfinite(n) for n in (start, limit, delta)):
+        raise FormatError(f"{call.node}: no range from {start} to {limit} in steps of {delta}")
+    count = max(math.ceil((limit - start) / delta), 0)
+    call.limit((count,))
+    return call.constant((start + np.arange(count) * delta).astype(start.dtype))
+
+
+@handles("Cast", since=6)
+def cast(call: Call) -> Value:
+    """Constants are converted. Computed floats stay as they are: the graph has one float type.
+
+    A comparison becomes the numbers 0 and 1.
+    """
+    x, code = call[0], call.integer("to")
+    target = _CAST.get(code)
+    if target is None:
+        call.refuse(f"it casts to the element type {code}")
+    if x.array is not None:
+        with np.errstate(all="ignore"):
+            return call.constant(x.array.astype(target), like=x)
+    if target == x.dtype or (target.startswith("float") and x.dtype.startswith("float")):
+        return x
+    if x.dtype == "bool" and target.startswith("float"):
+        one, zero = (call.constant(np.full((1,) * x.rank, n, target)) for n in (1, 0))
+        return call.add(Select(), x, one, zero)
+    return call.refuse(f"it casts computed values from {x.dtype} to {target}")
+
+
+@handles("Floor", "Ceil", "Round", "Sign")
+def folded(call: Call) -> Value:
+    """Known only of constants: arithmetic on shapes."""
+    return call.constant(_FOLDED[call.node.op_type](call.known(0, "operands")), like=call[0])

@@ -1,0 +1,93 @@
+"""Pools: over windows, and over all positions."""
+
+import numpy as np
+
+from synth.errors import ShapeError
+from synth.exact import Array
+from synth.ir.ops import MaxPool, Mul, Reduce, SumPool
+from synth.ir.types import Shape
+from synth.ir.windows import Window
+from synth.onnx.context import Call, Value
+from synth.onnx.ops.spatial import (
+    CHANNELS_LAST,
+    channels_last,
+    explicit_pads,
+    spatial_axes,
+    window_of,
+)
+from synth.onnx.registry import handles
+
+
+@handles("MaxPool")
+@handles("MaxPool", domain=CHANNELS_LAST)
+def max_pool(call: Call) -> Value:
+    """The greatest element of each window; padding never wins."""
+    if call.used[1:] and call.used[1]:
+        call.refuse("its second result, the indices of the maxima, is not computed")
+    x = call[0]
+    window = _window(call, x)
+    _taps(call, spatial_axes(call, x), window, [(0, 0)] * len(window.kernel))
+    return channels_last(call, x, lambda moved: call.add(MaxPool(window), moved))
+
+
+@handles("AveragePool")
+def average_pool(call: Call) -> Value:
+    """The mean of each window, in which padding counts only with `count_include_pad`."""
+    x = call[0]
+    window = _window(call, x)
+    pads = [(0, 0)] * len(window.kernel)
+    if call.integer("count_include_pad", 0):
+        pads = explicit_pads(call, spatial_axes(call, x), window)
+    taps = _taps(call, spatial_axes(call, x), window, pads)
+    factor = (1.0 / taps[None, ..., None]).astype(x.dtype)
+
+    def mean(moved: Value) -> Value:
+        total = call.add(SumPool(window), moved, role="accumulator")
+        return call.add(Mul(), total, call.constant(factor))
+
+    return channels_last(call, x, mean)
+
+
+def _window(call: Call, x: Value) -> Window:
+    spatial = spatial_axes(call, x)
+    window = window_of(call, spatial, call.integers("kernel_shape") or ())
+    call.limit([n + sum(pad) for n, pad in zip(spatial, window.pads, strict=True)])
+    return window
+
+
+def _taps(call: Call, spatial: Shape, window: Window, counted: list[tuple[int, int]]) -> Array:
+    """Return how many elements of each window count: those of the input, and of `counted` padding.
+
+    The result has the shape of the output's positions, or of ones where all windows count alike.
+    """
+    product = np.ones((1,) * len(spatial), np.int64)
+    for axis, positions in enumerate(window.out(spatial)):
+        (before, _), (lead, tail) = window.pads[axis], counted[axis]
+        starts = np.arange(positions) * window.strides[axis] - before
+        places = starts[:, None] + np.arange(window.kernel[axis]) * window.dilations[axis]
+        count = ((places >= -lead) & (places < spatial[axis] + tail)).sum(axis=1)
+        shape = [1] * len(spatial)
+        shape[axis] = -1
+        product = product * (count[:1] if (count == count[0]).all() else count).reshape(shape)
+    if not product.all():
+        raise ShapeError(f"{call.node}: a window lies wholly in the padding; reduce its pads")
+    return product
+
+
+@handles("GlobalMaxPool")
+def global_max_pool(call: Call) -> Value:
+    """The greatest element of each channel."""
+    return call.add(Reduce("max", _spatial(call)), call[0])
+
+
+@handles("GlobalAveragePool")
+def global_average_pool(call: Call) -> Value:
+    """The mean of each channel."""
+    x, axes = call[0], _spatial(call)
+    total = call.add(Reduce("sum", axes), x, role="accumulator")
+    count = np.prod([x.shape[axis] for axis in axes])
+    return call.add(Mul(), total, call.scalar(1.0 / count, x))
+
+
+def _spatial(call: Call) -> tuple[int, ...]:
+    return tuple(range(-len(spatial_axes(call, call[0])), 0))

@@ -1,0 +1,37 @@
+"""Which handler reads which operator, from which version of its operator set on."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from synth.onnx.context import Call, Value
+
+__all__ = ["Handler", "find", "handles"]
+
+Handler = Callable[["Call"], "Value | Sequence[Value]"]
+
+_HANDLERS: dict[tuple[str, str], dict[int, Handler]] = {}
+
+
+def handles(*op_types: str, since: int = 1, domain: str = "") -> Callable[[Handler], Handler]:
+    """Register a function as the reader of operators, from version `since` on.
+
+    A handler receives the node as a `Call`, adds operations to the graph through it, and returns
+    the node's results: one value, or a sequence if the operator has several.
+    """
+
+    def register(handler: Handler) -> Handler:
+        for op_type in op_types:
+            versions = _HANDLERS.setdefault((domain, op_type), {})
+            assert since not in versions, f"two handlers for {op_type} since {since}"
+            versions[since] = handler
+        return handler
+
+    return register
+
+
+def find(domain: str, op_type: str, version: int) -> Handler | None:
+    """Return the handler of the newest version that is not newer than `version`."""
+    versions = _HANDLERS.get((domain, op_type), {})
+    known = [since for since in versions if since <= version]
+    return versions[max(known)] if known else None

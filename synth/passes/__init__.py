@@ -1,0 +1,42 @@
+"""Passes: graph to graph, one a file.
+
+`imported` is what every front end runs: the graph of one event, its constants computed. `prepare` is
+what the choice of number formats starts from: the same function of primitives only, as few as can be.
+Types are inferred anew, and so checked, as each pass rebuilds the graph. What survives keeps its name
+and its origin, so that the values of both can be compared by name.
+"""
+
+from synth.ir import Graph
+from synth.passes.decompose import decompose
+from synth.passes.fold_affine import fold_affine
+from synth.passes.fold_constants import fold_constants
+from synth.passes.layout import layout
+from synth.passes.remove_identities import remove_identities
+from synth.passes.rewrite import to_fixpoint
+from synth.passes.strip_batch import explain_batch, strip_batch
+
+__all__ = [
+    "decompose",
+    "explain_batch",
+    "fold_affine",
+    "fold_constants",
+    "imported",
+    "layout",
+    "prepare",
+    "remove_identities",
+    "strip_batch",
+]
+
+
+def imported(graph: Graph) -> Graph:
+    """Return the graph of one event, as `predict_float` runs it and a project keeps it."""
+    return strip_batch(fold_constants(graph))
+
+
+def prepare(graph: Graph) -> Graph:
+    """Return the graph of primitives from which number formats are chosen."""
+    return _simplified(decompose(_simplified(graph)))
+
+
+def _simplified(graph: Graph) -> Graph:
+    return to_fixpoint(graph, fold_constants, remove_identities, layout, fold_affine)

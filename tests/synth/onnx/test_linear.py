@@ -1,0 +1,201 @@
+"""Gemm, MatMul and Conv against onnxruntime."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from onnx import ModelProto
+
+from synth.errors import FormatError, ShapeError
+from synth.ir import Graph
+from synth.ir.ops import Conv, Dense, MatMul
+from synth.onnx import read
+from tests.synth.onnx.comparing import check, grid, node_model
+
+OPSETS = (7, 9, 11, 13, 18, 23)
+
+
+def operations(graph: Graph) -> list[str]:
+    return [node.op.kind for node in graph.nodes]
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("trans_b", [0, 1])
+def test_gemm_with_constant_weights_is_one_dense(opset: int, trans_b: int) -> None:
+    x, w = grid(3, 4), grid(*((5, 4) if trans_b else (4, 5)), seed=1)
+    made = node_model("Gemm", {"x": x}, {"w": w, "b": grid(5, seed=2)}, opset=opset, transB=trans_b)
+    graph = check(made, {"x": x})
+    assert operations(graph) == ["Dense"]
+    _, weight, bias = graph.nodes[0].inputs
+    assert (weight, bias) == ("w", "b")
+    assert str(graph.origins["w"]) == "node_1.weight"
+    assert str(graph.origins["b"]) == "node_1.bias"
+    assert str(graph.origins["y"]) == "node_1.activation"
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (5,), (1, 1), (1, 5), (3, 1), (3, 5)])
+def test_gemm_scales_and_broadcasts_its_bias(shape: tuple[int, ...]) -> None:
+    x, constants = grid(4, 3), {"w": grid(4, 5, seed=1), "c": grid(*shape, seed=2)}
+    check(node_model("Gemm", {"x": x}, constants, transA=1, alpha=0.5, beta=-2.0), {"x": x})
+
+
+@pytest.mark.parametrize("trans_a", [0, 1])
+@pytest.mark.parametrize("trans_b", [0, 1])
+def test_gemm_of_two_computed_matrices(trans_a: int, trans_b: int) -> None:
+    inputs = {
+        "a": grid(*((4, 3) if trans_a else (3, 4))),
+        "b": grid(*((5, 4) if trans_b else (4, 5)), seed=1),
+        "c": grid(3, 1, seed=2),
+    }
+    made = node_model("Gemm", inputs, transA=trans_a, transB=trans_b, alpha=2.0, beta=0.25)
+    check(made, inputs)
+
+
+def test_gemm_with_a_constant_on_the_left_and_a_computed_bias() -> None:
+    b, c = grid(4, 5), grid(5, seed=3)
+    made = node_model(
+        "Gemm", {"b": b, "c": c}, {"a": grid(3, 4, seed=1)}, operands=["a", "b", "c"], alpha=0.5
+    )
+    assert operations(check(made, {"b": b, "c": c})).count("MatMul") == 0
+
+
+def test_gemm_without_bias_in_double() -> None:
+    x = grid(3, 4, dtype="float64")
+    graph = check(node_model("Gemm", {"x": x}, {"w": grid(4, 2, seed=1, dtype="float64")}), {"x": x})
+    assert graph.tensor("y").dtype == graph.tensor("w").dtype == "float64"
+
+
+def test_gemm_of_an_old_opset() -> None:
+    x, w, b = grid(3, 4), grid(4, 5, seed=1), grid(5, seed=2)
+    made = node_model("Gemm", {"x": x}, {"w": w, "b": b}, opset=6, broadcast=1)
+    check(made, {"x": x}, [x @ w + b])
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ((3, 4), (4, 5)),
+        ((2, 3, 4), (4, 5)),
+        ((4,), (4, 5)),
+        ((2, 3, 4), (4,)),
+        ((4,), (4,)),
+        ((3, 4), (2, 4, 5)),
+        ((2, 3, 4), (2, 4, 5)),
+        ((2, 3, 4), (1, 4, 5)),
+        ((1, 2, 3, 4), (2, 4, 5)),
+        ((4,), (2, 4, 5)),
+    ],
+)
+@pytest.mark.parametrize("constant", ["left", "right", "none"])
+def test_matmul(left: tuple[int, ...], right: tuple[int, ...], constant: str) -> None:
+    both = {"a": grid(*left), "b": grid(*right, seed=1)}
+    known = {"left": "a", "right": "b"}.get(constant)
+    inputs = {name: x for name, x in both.items() if name != known}
+    constants = {name: x for name, x in both.items() if name == known}
+    made = node_model("MatMul", inputs, constants, operands=["a", "b"])
+    check(made, inputs)
+
+
+def test_matmul_with_a_constant_matrix_is_a_dense() -> None:
+    x = grid(3, 4)
+    graph = read(node_model("MatMul", {"x": x}, {"w": grid(4, 5)}))
+    assert isinstance(graph.nodes[0].op, Dense)
+    both = {"a": grid(3, 4), "b": grid(4, 5)}
+    assert isinstance(read(node_model("MatMul", both)).nodes[0].op, MatMul)
+
+
+@st.composite
+def convolutions(draw: st.DrawFn) -> tuple[ModelProto, dict[str, np.ndarray]]:
+    rank = draw(st.integers(1, 2))
+    groups, per_group, filters = draw(st.integers(1, 3)), draw(st.integers(1, 2)), 2
+    spatial = [draw(st.integers(1, 8)) for _ in range(rank)]
+    kernel = [draw(st.integers(1, 3)) for _ in range(rank)]
+    attributes = {
+        "strides": [draw(st.integers(1, 3)) for _ in range(rank)],
+        "dilations": [draw(st.integers(1, 2)) for _ in range(rank)],
+        "group": groups,
+    }
+    mode = draw(st.sampled_from(["NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"]))
+    extra = [0] * rank
+    if mode == "NOTSET":
+        pads = [draw(st.integers(0, 3)) for _ in range(2 * rank)]
+        attributes["pads"] = pads
+        extra = [pads[i] + pads[i + rank] for i in range(rank)]
+    else:
+        attributes["auto_pad"] = mode
+    extents = [d * (k - 1) + 1 for k, d in zip(kernel, attributes["dilations"], strict=True)]
+    assume(
+        mode.startswith("SAME")
+        or all(n + p >= e for n, p, e in zip(spatial, extra, extents, strict=True))
+    )
+    # onnxruntime refuses SAME padding with dilations.
+    assume(not mode.startswith("SAME") or max(attributes["dilations"]) == 1)
+    x = grid(draw(st.integers(1, 2)), groups * per_group, *spatial)
+    constants = {"w": grid(groups * filters, per_group, *kernel, seed=1)}
+    if draw(st.booleans()):
+        constants["b"] = grid(groups * filters, seed=2)
+    opset = draw(st.sampled_from(OPSETS))
+    return node_model("Conv", {"x": x}, constants, opset=opset, **attributes), {"x": x}
+
+
+@given(convolutions())
+def test_conv(case: tuple[ModelProto, dict[str, np.ndarray]]) -> None:
+    check(*case)
+
+
+def test_conv_weights_keep_their_layer_and_names() -> None:
+    x = grid(1, 2, 5, 5)
+    graph = read(node_model("Conv", {"x": x}, {"w": grid(3, 2, 3, 3), "b": grid(3)}))
+    node = next(node for node in graph.nodes if isinstance(node.op, Conv))
+    assert node.inputs[1:] == ("w", "b")
+    assert graph.types["w"].shape == (3, 3, 2, 3)
+    assert graph.constants["w"].flags.c_contiguous
+    assert str(graph.origins["b"]) == "node_1.bias"
+
+
+def test_conv_of_channels_last_needs_no_transposes() -> None:
+    first = grid(1, 2, 5, 4)
+    w = grid(3, 2, 3, 2, seed=1)
+    reference = check(node_model("Conv", {"x": first}, {"w": w}), {"x": first})
+    assert operations(reference) == ["Transpose", "Conv", "Transpose"]
+    last = first.transpose(0, 2, 3, 1)
+    domain = "qonnx.custom_op.channels_last"
+    made = node_model("Conv", {"x": last}, {"w": w}, domain=domain)
+    expected = node_model("Conv", {"x": first}, {"w": w})
+    from tests.synth.onnx.comparing import onnxruntime_results
+
+    (y,) = onnxruntime_results(expected, {"x": first})
+    assert operations(check(made, {"x": last}, [y.transpose(0, 2, 3, 1)])) == ["Conv"]
+
+
+def test_what_does_not_fit() -> None:
+    x = grid(1, 2, 5)
+    with pytest.raises(ShapeError, match=r"Gemm node 'node_1': operands of ranks 3 and 2"):
+        read(node_model("Gemm", {"x": x}, {"w": grid(5, 2)}))
+    with pytest.raises(ShapeError, match=r"C of shape \(3,\) does not fit 2 outputs"):
+        read(node_model("Gemm", {"x": grid(1, 5)}, {"w": grid(5, 2), "c": grid(3)}))
+    with pytest.raises(ShapeError, match=r"MatMul node 'node_1': shapes \(\) and \(5, 2\)"):
+        read(node_model("MatMul", {"x": grid()}, {"w": grid(5, 2)}))
+    with pytest.raises(ShapeError, match=r"node_1.*Dense: input \(1, 5\) does not fit"):
+        read(node_model("MatMul", {"x": grid(1, 5)}, {"w": grid(4, 2)}))
+    with pytest.raises(ShapeError, match=r"Conv node 'node_1': input \(1, 5\) has no spatial axes"):
+        read(node_model("Conv", {"x": grid(1, 5)}, {"w": grid(4, 2, 1)}))
+    with pytest.raises(ShapeError, match=r"input \(1, 2, 5\) does not fit a kernel \(4, 2\)"):
+        read(node_model("Conv", {"x": x}, {"w": grid(4, 2)}))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"kernel_shape": [2]}, r"kernel_shape \(2,\) does not fit a kernel \(3, 2, 3\)"),
+        ({"strides": [1, 1]}, r"strides \(1, 1\) for 1 spatial axes"),
+        ({"strides": [0]}, "kernel, strides and dilations must be positive"),
+        ({"pads": [1]}, r"pads \(1,\) for 1 spatial axes"),
+        ({"pads": [1, -1]}, r"pads \(1, -1\) for 1 spatial axes"),
+        ({"auto_pad": "SOME"}, "auto_pad is 'SOME'"),
+        ({"pads": [1 << 40, 0]}, "more than 2147483648 elements"),
+    ],
+)
+def test_malformed_attributes_of_conv(attributes: dict[str, object], message: str) -> None:
+    with pytest.raises(FormatError, match=message):
+        read(node_model("Conv", {"x": grid(1, 2, 5)}, {"w": grid(3, 2, 3)}, **attributes))

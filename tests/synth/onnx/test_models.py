@@ -1,0 +1,146 @@
+"""Published models: every value that both compute is held to onnxruntime.
+
+The models are not part of the repository. They are looked for in the folder that the environment
+variable SYNTH_MODELS names, else in ``../shared/models`` beside the repository.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import version_converter
+
+from synth.errors import UnsupportedOp
+from synth.evaluate import Evaluator
+from synth.onnx import read
+from tests.synth.onnx.comparing import Array, onnxruntime_results
+
+EXAMPLES = "onnx/example-models"
+KERAS = "onnx-derived/example-keras"
+FLOAT_MODELS = [
+    f"{EXAMPLES}/two_layer_keras.onnx",
+    f"{EXAMPLES}/three_layer_keras.onnx",
+    f"{EXAMPLES}/three_layer_bn_keras.onnx",
+    f"{EXAMPLES}/three_layer_bn_pytorch.onnx",
+    f"{EXAMPLES}/conv1d_small_keras.onnx",
+    f"{EXAMPLES}/conv2d_small_keras.onnx",
+    "onnx/qonnx/mnist-conv__model.onnx",
+    "onnx/qonnx/residual_block_clean.onnx",
+    "onnx/acts/duplicateClassifier.onnx",
+    "onnx/cms-hgcal/superclustering__supercls_v2p1.onnx",
+    "onnx/vnncomp2021/ACASXU_run2a_1_1_batch_2000.onnx",
+    "onnx/vnncomp2021/Convnet_maxpool.onnx",
+    "onnx/vnncomp2021/cifar_base_kw.onnx",
+    "onnx/vnncomp2022/lunarlander.onnx",
+    "onnx-derived/cms-emtf/model_graph.displ.5.onnx",
+    "onnx-derived/cms-l1pf/tau_3layer.onnx",
+    "onnx-derived/cms-econt/encoder_2eLinks_PUdriven_constantgraph.onnx",
+    "onnx-derived/cms-photon/EB_modelDNN.onnx",
+    f"{KERAS}/jetTagger_Conv2D_Small.onnx",
+    f"{KERAS}/KERAS_3layer_70pruned_retrained.onnx",
+    f"{KERAS}/KERAS_dense_16x200x200x200x200x200x5.onnx",
+]
+REFUSED = {
+    "onnx/cms-btag/DeepDoubleX__102X__V02__BvL.onnx": "GRU node 'pf_gru'",
+    "onnx/cms-btag/HLT__ParticleNetAK4__V01__particle-net.onnx": "TopK node",
+    "onnx/vnncomp2023/patch-1.onnx": "ScatterND node",
+    "onnx-derived/cms-vtx/NNVtx_PatternModelGraph.onnx": "Round node",
+    "bdt/sklearn-onnx/treecl.onnx": "TreeEnsembleClassifier node",
+}
+ROUNDING = 2e-5
+"""Relative to the largest magnitude of a tensor: float32 rounds to 6e-8, and a sum of 200 products
+in another order errs by up to 200 times as much."""
+
+
+@pytest.fixture(scope="module")
+def models() -> Path:
+    beside = Path(__file__).resolve().parents[3].parent / "shared" / "models"
+    folder = Path(os.environ.get("SYNTH_MODELS", beside))
+    if not folder.is_dir():
+        pytest.skip(f"there are no models in {folder}; set SYNTH_MODELS to their folder")
+    return folder
+
+
+def runnable(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the same network as onnxruntime can run it."""
+    if model.graph.node[0].op_type == "Gemm" and model.opset_import[0].version == 6:
+        # three_layer_bn_pytorch: onnxruntime has no Gemm of operator set 6; 789444 events at once.
+        for value in (*model.graph.input, *model.graph.output):
+            for dim in value.type.tensor_type.shape.dim:
+                dim.dim_value = 4 if dim.dim_value == 789444 else dim.dim_value
+        del model.graph.value_info[:]
+        model = version_converter.convert_version(model, 9)
+    if [n.op_type for n in model.graph.node][:3] == ["Gemm", "Transpose", "BatchNormalization"]:
+        # three_layer_bn_keras: its normalisations stand between transposes, with the features where
+        # the standard has the batch, so onnxruntime refuses them. Without the transposes it runs.
+        names = {n.output[0]: n.input[0] for n in model.graph.node if n.op_type == "Transpose"}
+        kept = [node for node in model.graph.node if node.op_type != "Transpose"]
+        for node in kept:
+            for i, name in enumerate(node.input):
+                node.input[i] = names.get(name, name)
+        del model.graph.node[:]
+        model.graph.node.extend(kept)
+    return model
+
+
+def all_values(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with every value as an output."""
+    known = {output.name for output in model.graph.output}
+    for node in model.graph.node:
+        for name in node.output:
+            if name and name not in known:
+                model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+    return model
+
+
+def shaped(model: onnx.ModelProto, seed: int) -> dict[str, Array]:
+    graph, generator = read(model), np.random.default_rng(seed)
+    scale = (0.05, 0.5, 1.0, 3.0)[seed % 4]
+    return {
+        name: generator.normal(scale=scale, size=graph.types[name].shape).astype("float32")
+        for name in graph.inputs
+    }
+
+
+@pytest.mark.parametrize("path", FLOAT_MODELS)
+def test_every_value_agrees_with_onnxruntime(models: Path, path: str) -> None:
+    original = onnx.load(models / path)
+    assert read(models / path).nodes
+    batched = original.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 789444
+    model = all_values(runnable(original))
+    graph = read(model) if batched else read(models / path)
+    names = [output.name for output in model.graph.output]
+    common = [name for name in names if name in graph.types and name not in graph.inputs]
+    assert set(graph.outputs) <= set(common)
+    sigmoids = {node.output[0] for node in model.graph.node if node.op_type == "Sigmoid"}
+    evaluator = Evaluator(graph, common, threads=1)
+    for seed in range(4):
+        feeds = shaped(model, seed)
+        theirs = dict(zip(names, onnxruntime_results(model, feeds), strict=True))
+        ours = evaluator({name: x[None] for name, x in feeds.items()})
+        for name in common:
+            expected = theirs[name].reshape(ours[name][0].shape)
+            # onnxruntime computes a sigmoid as 1/2 + ..., hence no better than 1/2 is rounded.
+            limit = ROUNDING * float(np.abs(expected).max()) + 2.0**-23 * (name in sigmoids)
+            np.testing.assert_allclose(ours[name][0], expected, rtol=0, atol=limit, err_msg=name)
+
+
+@pytest.mark.parametrize("path", REFUSED)
+def test_models_that_are_refused_say_by_which_node(models: Path, path: str) -> None:
+    with pytest.raises(UnsupportedOp, match=f"cannot be read:(.|\n)*{REFUSED[path]}"):
+        read(models / path)
+
+
+def test_the_data_that_came_with_a_model(models: Path) -> None:
+    folder = models / "onnx" / "qonnx"
+    x, y = (
+        onnx.numpy_helper.to_array(
+            onnx.load_tensor(folder / f"mnist-conv__test_data_set_0__{name}_0.pb")
+        )
+        for name in ("input", "output")
+    )
+    graph = read(folder / "mnist-conv__model.onnx")
+    result = Evaluator(graph, threads=1)({graph.inputs[0]: x[None]})[graph.outputs[0]][0]
+    np.testing.assert_allclose(result, y, rtol=0, atol=ROUNDING * np.abs(y).max())
