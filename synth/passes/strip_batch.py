@@ -89,6 +89,11 @@ def per_event(graph: Graph, node: Node) -> Op | str:
     return node.op if type(node.op) in ELEMENT_BY_ELEMENT else "has no rule for batches"
 
 
+def has_rule(kind: type[Op]) -> bool:
+    """Whether operations of this type can be proven to treat events apart."""
+    return issubclass(kind, tuple(_RULES)) or kind in ELEMENT_BY_ELEMENT
+
+
 def _obstacle(graph: Graph, node: Node, carried: set[str], batch: int) -> str | None:
     for position, name in enumerate(node.inputs):
         if position in node.op.parameters or name in carried:
