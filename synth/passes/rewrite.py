@@ -5,7 +5,8 @@ anew (a transposed twin, a part of a composite) gets a name that the graph did n
 therefore be compared by name before and after every pass.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Mapping
 
 import numpy as np
 
@@ -169,19 +170,31 @@ def rewrite(graph: Graph, rules: Mapping[type[Op], Rule]) -> Graph:
 def finish(work: Rewrite) -> Graph:
     """Return the new graph, its outputs under their old names."""
     outputs = work.graph.outputs
-    claimed = [work.new[name] for name in outputs]
+    claimed = Counter(work.new[name] for name in outputs)
     renames: dict[str, str] = {}
-    for old, new in zip(outputs, claimed, strict=True):
-        if new == old or renames.get(new) == old:
+    for old in outputs:
+        new = work.new[old]
+        if new in (old, *renames):
             continue
-        if new in work.nodes and claimed.count(new) == 1:
+        if new in work.nodes and claimed[new] == 1:
             renames[new] = old
         else:
             # An input, a constant or another output: a name of its own needs a node of its own.
             op = Reshape(work.shape(new))
             work.new[old] = work.build.add(op, new, name=old, origin=work.graph.origins[old])
     graph = work.build.graph([work.new[name] for name in outputs])
+    renames |= _regained(work, {*claimed, *renames, *outputs})
     return _renamed(graph, renames) if renames else graph
+
+
+def _regained(work: Rewrite, kept: Container[str]) -> dict[str, str]:
+    """Return new values that stand for an old one of the same layer and role: they take its name."""
+    found: dict[str, str] = {}
+    for old, new in work.new.items():
+        free = old not in work.build.types and new not in kept and new not in found
+        if free and new in work.nodes and work.build.origins[new] == work.graph.origins[old]:
+            found[new] = old
+    return found
 
 
 def _renamed(graph: Graph, names: Mapping[str, str]) -> Graph:
