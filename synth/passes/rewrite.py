@@ -86,7 +86,7 @@ class Rewrite:
         return kind.dtype
 
     def sole(self, old: str) -> bool:
-        """Whether an old value has one reader, is no output, and shares its new value with no other."""
+        """Whether an old value has one reader, is no output, and has its new value for itself."""
         return (
             len(self._readers[old]) == 1
             and old not in self.graph.outputs
@@ -138,7 +138,7 @@ class Rewrite:
         return self.result(node, node.op, *self.inputs(node))
 
     def same(self, node: Node, x: str) -> str | None:
-        """Let `x` stand for the node's result, unless that is an output and `x` has a name to keep."""
+        """Let `x` stand for the node's result, unless both have names to keep."""
         if node.output in self.graph.outputs:
             claimed = {self.new.get(name, name) for name in self.graph.outputs}
             if x not in self.nodes or x in claimed:
@@ -188,7 +188,7 @@ def finish(work: Rewrite) -> Graph:
 
 
 def _regained(work: Rewrite, kept: Container[str]) -> dict[str, str]:
-    """Return new values that stand for an old one of the same layer and role: they take its name."""
+    """Return new values that stand for an old one of their layer and role: they take its name."""
     found: dict[str, str] = {}
     for old, new in work.new.items():
         free = old not in work.build.types and new not in kept and new not in found

@@ -1,7 +1,7 @@
-"""Moves reshapes that add or drop axes of size 1 towards the outputs, where they meet their inverse.
+"""Moves reshapes that add or drop axes of size 1 towards the outputs, to meet their inverse.
 
-Exporters wrap a batch normalisation of a dense layer in such a pair; once it is gone, the kernel takes
-the normalisation in.
+Exporters wrap a batch normalisation of a dense layer in such a pair; once it is gone, the kernel
+takes the normalisation in.
 """
 
 from synth.ir import Graph, Node, Op, Shape
@@ -49,7 +49,5 @@ def _squeezed(work: Rewrite, constant: str, of: Shape, to: Shape) -> str:
 
 
 _RULES: dict[type[Op], Rule] = {
-    op: _sink
-    for op in OPS.values()
-    if issubclass(op, Elementwise) or op in ELEMENT_BY_ELEMENT
+    op: _sink for op in OPS.values() if issubclass(op, Elementwise) or op in ELEMENT_BY_ELEMENT
 }

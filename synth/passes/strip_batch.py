@@ -1,9 +1,10 @@
-"""Proves that a model treats the events of its batch alike and apart, and takes the batch axis away.
+"""Proves that a model treats the events of its batch alike and apart, and strips the batch axis.
 
-The batch axis is axis 0 of every input. It must be carried to axis 0 of every output: operations may
-move it, but none may mix, reorder, select or count the events on it, and no constant may differ along
-it. Each operation has a rule that returns the operation of one event and where the batch axis is
-afterwards, or says why there is none. A batch size that a file fixes is then of no further consequence.
+The batch axis is axis 0 of every input. It must be carried to axis 0 of every output: operations
+may move it, but none may mix, reorder, select or count the events on it, and no constant may
+differ along it. Each operation has a rule that returns the operation of one event and where the
+batch axis is afterwards, or says why there is none. A batch size that a file fixes is then of no
+further consequence.
 """
 
 from collections.abc import Callable, Mapping
@@ -33,6 +34,7 @@ from synth.ir.ops.reduce import Pool
 from synth.passes.rewrite import Rewrite, finish
 
 __all__ = ["ELEMENT_BY_ELEMENT", "explain_batch", "strip_batch"]
+
 
 @dataclass(frozen=True)
 class Carried:

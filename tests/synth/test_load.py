@@ -13,8 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 from synth import load
 from synth.errors import FormatError, ModelError
 from synth.evaluate import evaluate
-from synth.ir import Builder, Codes, Stage
 from synth.fixed import Fixed
+from synth.ir import Builder, Codes, Stage
 from synth.load import load_graph
 
 
@@ -53,7 +53,7 @@ def test_a_graph_is_taken_as_it_is(model: onnx.ModelProto) -> None:
 def test_a_typed_graph_is_refused() -> None:
     build = Builder("done", Stage.TYPED)
     build.input("x", Codes.full((2,), Fixed(signed=True, width=8, frac=4)))
-    with pytest.raises(ModelError, match="typed graph 'done' .* has its number formats already"):
+    with pytest.raises(ModelError, match=r"typed graph 'done' .* has its number formats already"):
         load_graph(build.graph(["x"]))
 
 
@@ -95,9 +95,13 @@ Booster.__module__ = "xgboost.core"
 
 
 def test_other_kinds_of_objects() -> None:
-    with pytest.raises(ModelError, match=r"type xgboost\.core\.Booster: tree ensembles \(XGBoost\)"):
+    with pytest.raises(
+        ModelError, match=r"type xgboost\.core\.Booster: tree ensembles \(XGBoost\)"
+    ):
         load_graph(Booster())
-    with pytest.raises(ModelError, match=r"type builtins\.int is no model .* it takes a path to an"):
+    with pytest.raises(
+        ModelError, match=r"type builtins\.int is no model .* it takes a path to an"
+    ):
         load_graph(42)
 
 
@@ -119,7 +123,9 @@ def test_a_missing_extra_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, f"synth.live.{front_end[1:]}", None)
     monkeypatch.delattr("synth.live." + front_end[1:], raising=False)
-    with pytest.raises(ModelError, match=rf"which is not installed: pip install 'synth\[{extra}\]'"):
+    with pytest.raises(
+        ModelError, match=rf"which is not installed: pip install 'synth\[{extra}\]'"
+    ):
         getattr(load, front_end)(object(), None)
 
 

@@ -1,9 +1,9 @@
 """What the tests of the passes share: short graphs, and the comparison of two graphs."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from synth.evaluate import evaluate
-from synth.exact import Array
 from synth.ir import Builder, Graph, Op, Origin, Shape, Stage, Tensor
 from tests.strategies import random_feeds
 
@@ -22,7 +22,7 @@ class Maker:
     def random(self, *shape: int, name: str = "c") -> str:
         return self.constant(self.rng.normal(size=shape).astype(np.float32), name)
 
-    def constant(self, value: Array, name: str = "c") -> str:
+    def constant(self, value: ArrayLike, name: str = "c") -> str:
         return self.build.constant(np.asarray(value, np.float32), name=name)
 
     def add(self, name: str, op: Op, *inputs: str) -> str:
@@ -46,9 +46,7 @@ def agree(before: Graph, after: Graph, *, rtol: float = 0.0, magnitude: float = 
     assert after.outputs == before.outputs
     assert after.inputs == before.inputs
     feeds = random_feeds(before, 4)
-    survivors = [
-        node.output for node in before.nodes if after.producers().get(node.output) == node
-    ]
+    survivors = [node.output for node in before.nodes if after.producers().get(node.output) == node]
     assert all(after.origins[name] == before.origins[name] for name in survivors)
     names = [name for name in before.types if name in after.types]
     expected, found = evaluate(before, feeds, names), evaluate(after, feeds, names)
@@ -64,5 +62,6 @@ def agree(before: Graph, after: Graph, *, rtol: float = 0.0, magnitude: float = 
 
 def same_structure(a: Graph, b: Graph) -> bool:
     """Whether two graphs have the same nodes, types and origins."""
-    return a.nodes == b.nodes and dict(a.types) == dict(b.types) and dict(a.origins) == dict(b.origins)
-
+    return (
+        a.nodes == b.nodes and dict(a.types) == dict(b.types) and dict(a.origins) == dict(b.origins)
+    )

@@ -37,7 +37,7 @@ SUMS = 1e-5
 LAST, FIRST = Transpose((1, 2, 0)), Transpose((2, 0, 1))
 
 
-def conv(m: Maker, name: str, x: str, outputs: int, inputs: int, pad: int = 0) -> str:
+def conv(m: Maker, name: str, x: str, outputs: int, inputs: int, *, pad: int = 0) -> str:
     """Add a convolution of channels first, as the reader makes it."""
     window = Window((3, 3), (1, 1), (1, 1), ((pad, pad), (pad, pad)))
     kernel = m.random(3, 3, inputs, outputs, name=f"{name}.weight")

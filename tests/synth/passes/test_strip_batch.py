@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from synth.evaluate import evaluate
 from synth.ir import Graph, Window
+from synth.ir.op import Stage
 from synth.ir.ops import (
     OPS,
     Add,
@@ -27,7 +28,6 @@ from synth.ir.ops import (
     Softmax,
     Transpose,
 )
-from synth.ir.op import Stage
 from synth.passes import explain_batch, imported, strip_batch
 from synth.passes.strip_batch import ELEMENT_BY_ELEMENT, has_rule
 from tests.strategies import imported_graphs, random_feeds, with_batch
@@ -105,7 +105,10 @@ def test_events_that_meet_on_two_axes_are_not_apart() -> None:
     ("make", "reason"),
     [
         (lambda m: m.add("y", Transpose((1, 0, 2)), "x"), "output 'y' carries the batch on axis 1"),
-        (lambda m: m.add("y", Reshape((8, 3)), "x"), r"reshapes axis 0, from \(2, 4, 3\) to \(8, 3\)"),
+        (
+            lambda m: m.add("y", Reshape((8, 3)), "x"),
+            r"reshapes axis 0, from \(2, 4, 3\) to \(8, 3\)",
+        ),
         (lambda m: m.add("y", Concat(-3), "x", "x"), "works on axis 0"),
         (lambda m: m.add("y", Gather(-3, (1, 0)), "x"), "works on axis 0"),
         (lambda m: m.add("y", Slice((-3,), (0,), (1,), (1,)), "x"), "selects along axis 0"),
@@ -114,7 +117,10 @@ def test_events_that_meet_on_two_axes_are_not_apart() -> None:
         (lambda m: m.add("y", Softmax((-3,)), "x"), "works on axis 0"),
         (lambda m: m.add("y", MaxPool(Window.of(1, 1)), "x"), "works on axis 0"),
         (lambda m: m.add("y", Conv(Window.of(1, 1)), "x", m.random(1, 1, 3, 2)), "works on axis 0"),
-        (lambda m: m.add("y", Mul(), "x", m.random(2, 1, 1)), "reads a constant.*differs along axis 0"),
+        (
+            lambda m: m.add("y", Mul(), "x", m.random(2, 1, 1)),
+            "reads a constant.*differs along axis 0",
+        ),
         (lambda m: m.add("y", Concat(-1), "x", m.random(2, 4, 1)), "differs along axis 0"),
         (lambda m: m.random(2, 1), "output 'c' does not depend on any input"),
     ],
@@ -131,20 +137,6 @@ def test_what_mixes_events_keeps_the_batch_and_says_why(
     assert strip_batch(graph) is graph
 
 
-@pytest.mark.parametrize(
-    ("graph", "reason"),
-    [
-        (lambda: _dense_on_the_only_axis(), "Dense of layer 'y' works on axis 0"),
-        (lambda: _product_over_the_batch(), "MatMul of layer 'y' works on axis 0"),
-        (lambda: Maker(x=()).graph("x"), "input 'x' is a single number"),
-        (lambda: Maker(x=(2, 3), y=(4, 3)).graph("x"), r"differ in the size of axis 0: \[2, 4\]"),
-        (lambda: Maker().graph(), "the model has no input"),
-    ],
-)
-def test_unbatched_models_stay_whole(graph: Callable[[], Graph], reason: str) -> None:
-    assert reason.replace("\\", "") in str(explain_batch(graph()))
-
-
 def _dense_on_the_only_axis() -> Graph:
     m = Maker(x=(12,))
     return m.graph(m.add("y", Dense(), "x", m.random(12, 3)))
@@ -153,6 +145,20 @@ def _dense_on_the_only_axis() -> Graph:
 def _product_over_the_batch() -> Graph:
     m = Maker(x=(3, 3))
     return m.graph(m.add("y", MatMul(), "x", "x"))
+
+
+@pytest.mark.parametrize(
+    ("graph", "reason"),
+    [
+        (_dense_on_the_only_axis, "Dense of layer 'y' works on axis 0"),
+        (_product_over_the_batch, "MatMul of layer 'y' works on axis 0"),
+        (lambda: Maker(x=()).graph("x"), "input 'x' is a single number"),
+        (lambda: Maker(x=(2, 3), y=(4, 3)).graph("x"), r"differ in the size of axis 0: \[2, 4\]"),
+        (lambda: Maker().graph(), "the model has no input"),
+    ],
+)
+def test_unbatched_models_stay_whole(graph: Callable[[], Graph], reason: str) -> None:
+    assert reason.replace("\\", "") in str(explain_batch(graph()))
 
 
 def test_a_constant_of_one_row_goes_with_a_batch_of_one() -> None:
