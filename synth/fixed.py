@@ -157,8 +157,8 @@ def _encode_plain(values: NDArray[np.floating], target: Fixed) -> IntArray:
     """
     step = 2.0**-target.frac
     inside = np.clip(values.astype(np.float64), target.min * step, target.max * step)
-    scaled = np.multiply(inside, 2.0**target.frac, out=inside)
-    below = np.floor(scaled)
+    scaled = np.asarray(inside * 2.0**target.frac)
+    below = np.asarray(np.floor(scaled))
     below += (scaled - below) >= 0.5  # noqa: PLR2004 a half
     return below.astype(np.int64)
 

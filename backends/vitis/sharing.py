@@ -31,6 +31,8 @@ class Lanes:
 
 def lanes(size: int, reuse: int) -> Lanes:
     """Spread elements evenly over at most `reuse` iterations."""
+    if size == 0:
+        return Lanes(0, 0)
     step = -(-size // reuse)
     return Lanes(step, -(-size // step))
 

@@ -18,7 +18,7 @@ __all__ = ["ACCURACY", "CLASSES", "Jets", "load_jets", "model_path"]
 CLASSES = ("q", "g", "W", "Z", "t")
 """Light quark (u, d, s), gluon, W, Z and top, in the order of the network's scores."""
 
-ACCURACY = 0.0
+ACCURACY = 0.7138
 """Accuracy of the shipped network on the held-out jets, by onnxruntime in float32."""
 
 
@@ -30,7 +30,8 @@ class Jets:
     ----------
     x_train, x_test
         [jets, 16] float32: features with mean 0 and standard deviation 1 over the training jets,
-        rounded to 12 significant bits. No event has jets in both.
+        rounded to 12 significant bits. No event has jets in both; groomed jets of one particle,
+        whose features are all alike, are the only rows that do.
     y_train, y_test
         [jets] int64: indices into `class_names`; every class is equally abundant.
     mean, scale

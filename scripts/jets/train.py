@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 SIZES = (16, 64, 32, 32, 5)
 SEED = 1
-EPOCHS = 60
+EPOCHS = 120
 BATCH = 256
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 1e-3

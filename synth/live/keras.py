@@ -56,7 +56,7 @@ def to_onnx(
             list(inputs.values()),
             list(inputs),
             layer_of=lambda path: layers[int(path.removeprefix("layer"))].name if path else "",
-            output_names=model.output_names,
+            output_names=_output_names(model),
         )
 
 
@@ -92,7 +92,7 @@ def _inputs(
 
 def _flat(model: keras.Model) -> Any:
     """Return the model as a function of its inputs, one after another, to its outputs likewise."""
-    structure = getattr(model, "_inputs_struct", None) or model.inputs
+    structure = getattr(model, "_inputs_struct", model.inputs)
 
     def call(*tensors: Any) -> tuple[Any, ...]:
         single = len(tensors) == 1 and not isinstance(structure, dict)
@@ -102,10 +102,20 @@ def _flat(model: keras.Model) -> Any:
     return call
 
 
+def _output_names(model: keras.Model) -> list[str] | None:
+    """Return the layers that the outputs come from; nothing where one layer makes several."""
+    names = list(getattr(model, "output_names", None) or [model.layers[-1].name])
+    return names if len(set(names)) == len(names) else None
+
+
 def _leaves(model: keras.Model) -> list[Any]:
     """Return the layers that hold no others, also those inside models inside the model."""
-    layers = model._flatten_layers(include_self=False, recursive=True)
-    return [x for x in layers if not list(x._flatten_layers(include_self=False))]
+    found: dict[int, Any] = {}
+    for layer in model.layers:
+        inner = _leaves(layer) if isinstance(layer, keras.Model) else [layer]
+        # A layer that is used twice is one layer.
+        found.update({id(x): x for x in inner})
+    return list(found.values())
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import ast
 import contextlib
 import inspect
 import io
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -58,6 +59,7 @@ class Scope(torch.nn.Module):
         self.__dict__["function"] = function
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
         return self.__dict__["function"](*args, **kwargs)
 
 
@@ -73,8 +75,7 @@ def export(
     batch = torch.export.Dim("batch", min=1)
     variadic = _is_variadic(module)
     dynamic: tuple[Any, ...] = tuple({0: batch} for _ in inputs)
-    with _evaluating(module), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with _evaluating(module), _quiet(), _refusals(module):
         program = torch.onnx.export(
             module,
             tuple(torch.from_numpy(_two_events(array)) for array in inputs),
@@ -163,8 +164,36 @@ def _evaluating(module: torch.nn.Module) -> Iterator[None]:
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
+        yield
     finally:
         for part, training in modes:
             part.training = training
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what the exporter says of itself: it concerns its own code, not the model."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+@contextlib.contextmanager
+def _refusals(module: torch.nn.Module) -> Iterator[None]:
+    try:
+        yield
+    except torch.onnx.OnnxExporterError as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        reason = str(cause).strip().splitlines() or [type(cause).__name__]
+        raise ModelError(
+            f"PyTorch cannot export {type(module).__name__} to ONNX: {reason[0]}; check the shapes "
+            "of its inputs and that forward() has no branches on values"
+        ) from error
