@@ -145,20 +145,25 @@ def compile_csim(folder: Path, *, trace: bool = False) -> Csim:
     content = _manifest(folder)
     name = content["name"]
     compiler = require_compiler()
-    flags = [*_flags(compiler), *(["-DSYNTH_TRACE"] if trace else [])]
+    flags = [*compile_flags(compiler), *(["-DSYNTH_TRACE"] if trace else [])]
     key = _digest(folder, name, [compiler_version(compiler), *flags])
     library = folder / "build" / f"lib{name}-{key[:16]}.so"
     if not library.exists():
-        prefix = _precompiled(compiler, folder / "firmware" / "ap_types")
+        prefix = precompiled(compiler, folder / "firmware" / "ap_types")
         arguments = [compiler, *flags, *prefix, "-I.", "-Ifirmware/ap_types"]
         build_library([*arguments, "-shared", f"{name}_bridge.cpp"], folder, library)
+    return open_library(content, library, traced=trace)
+
+
+def open_library(content: Mapping[str, Any], library: Path, *, traced: bool) -> Csim:
+    """Return the simulation of a manifest that is in a shared library."""
     return Csim(
-        name=name,
+        name=content["name"],
         library=library,
         inputs=tuple(Wire.of_port(port) for port in content["inputs"]),
         outputs=tuple(Wire.of_port(port) for port in content["outputs"]),
         values=tuple(Wire.of_value(v) for v in content["values"] if v["identifier"] is not None),
-        traced=trace,
+        traced=traced,
     )
 
 
@@ -182,7 +187,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return content
 
 
-def _flags(compiler: str) -> list[str]:
+def compile_flags(compiler: str) -> list[str]:
+    """Return the flags of C simulation that a compiler knows."""
     clang = "clang" in compiler_version(compiler)
     return [flag for flag in COMPILE_FLAGS if not (clang and flag == "-fno-gnu-unique")]
 
@@ -197,35 +203,35 @@ def _digest(folder: Path, name: str, words: Sequence[str]) -> str:
     return whole.hexdigest()
 
 
-def _precompiled(compiler: str, headers: Path) -> list[str]:
-    """Return the flags that include precompiled ap_types, made on first use.
+def precompiled(compiler: str, headers: Path, flags: Sequence[str] = COMPILE_FLAGS) -> list[str]:
+    """Return the arguments that include precompiled ap_types, made on first use.
 
     Only for g++, and only where the user's cache can be written: otherwise the same headers are
     read as they are.
     """
     if "Free Software Foundation" not in compiler_version(compiler):
         return []
-    whole = hashlib.sha256("\0".join([compiler_version(compiler), *COMPILE_FLAGS, _PREFIX]).encode())
+    whole = hashlib.sha256("\0".join([compiler_version(compiler), *flags, _PREFIX]).encode())
     for path in sorted(headers.rglob("*.h")):
         whole.update(path.relative_to(headers).as_posix().encode() + path.read_bytes())
     place = cache_folder() / f"ap_types-{whole.hexdigest()[:16]}"
     prefix = place / "prefix.h"
     if not prefix.exists():
         try:
-            _precompile(compiler, headers, place)
+            _precompile([compiler, *flags], headers, place)
         except OSError:
             return []
     return ["-include", str(prefix)]
 
 
-def _precompile(compiler: str, headers: Path, place: Path) -> None:
+def _precompile(command: Sequence[str], headers: Path, place: Path) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
         made = Path(scratch, "made")
         made.mkdir()
         (made / "prefix.h").write_text(_PREFIX)
         target = ["-x", "c++-header", "prefix.h", "-o", "prefix.h.gch"]
-        run_tool([compiler, *COMPILE_FLAGS, f"-I{headers}", *target], made)
+        run_tool([*command, f"-I{headers}", *target], made)
         try:
             made.rename(place)
         except OSError:

@@ -186,17 +186,16 @@ def _products(p: _Printer, lines: list[str], groups: int) -> None:
     kernel = _kernel(p, groups)
     bias = p.codes(node.inputs[2]) if len(node.inputs) == 3 else _no_bias(p, groups)
     outputs, terms = sizes.outputs, sizes.terms
-    group = f"(row % {groups} * {terms} + term)" if groups > 1 else "term"
-    unused = "row" if groups > 1 else ""
-    lines = [
-        *lines,
-        f"static int kernel(int {unused or ''}, int term) {{ return {group} * {outputs}; }}".replace(
-            "int ,", "int,"
-        ),
-        f"static int bias(int row) {{ return row % {groups} * {outputs}; }}"
-        if groups > 1
-        else "static int bias(int) { return 0; }",
-    ]
+    if groups > 1:
+        lines += [
+            f"static int kernel(int row, int term) {{ return (row % {groups} * {terms} + term) * {outputs}; }}",
+            f"static int bias(int row) {{ return row % {groups} * {outputs}; }}",
+        ]
+    else:
+        lines += [
+            f"static int kernel(int, int term) {{ return term * {outputs}; }}",
+            "static int bias(int) { return 0; }",
+        ]
     _sum_of_products(p, lines, kernel, bias, (shifts[1], shifts[2] if len(shifts) == 3 else 0))
 
 
@@ -245,7 +244,8 @@ def _sum_of_products(
 ) -> None:
     design, sizes = p.design, p.work
     block = sizes.products(design.reuse(p.node))
-    widths = [design.type(v).width + (not design.type(v).signed) for v in p.node.inputs[:2]]
+    widths = [signed_width(design.type(value)) for value in p.node.inputs[:2]]
+    sum_shift, bias_shift = _clamped(p, shifts)
     groups = p.node.op.groups if isinstance(p.node.op, Conv) else 1
     members = integers(
         rows=sizes.rows, terms=sizes.terms, outputs=sizes.outputs,
@@ -253,7 +253,7 @@ def _sum_of_products(
         iterations=block.iterations,
         x_size=design.size(p.node.inputs[0]), w_size=design.size(p.node.inputs[1]),
         b_size=sizes.outputs * groups,
-        x_width=widths[0], w_width=widths[1], sum_shift=shifts[0], bias_shift=shifts[1],
+        x_width=widths[0], w_width=widths[1], sum_shift=sum_shift, bias_shift=bias_shift,
     )  # fmt: skip
     config = p.configure([f"// {block.multipliers} multipliers", *members, *lines])
     p.call("sum_products", config, p.array(p.node.inputs[0]), kernel, bias, p.result)
@@ -264,44 +264,46 @@ def _sum_of_products(
 
 def _unary(kernel: str) -> Callable[[_Printer], None]:
     def rule(p: _Printer) -> None:
-        size = p.design.size(p.node.inputs[0])
-        config = p.configure([*p.lanes(), *integers(a_size=size)])
+        width = max(signed_width(p.design.type(v)) for v in (p.node.inputs[0], p.node.output))
+        config = p.configure([*p.lanes(), *integers(width=width)])
         p.call("unary", f"{config}, synth_lib::{kernel}", p.array(p.node.inputs[0]), p.result)
 
     return rule
 
 
-def _broadcast(p: _Printer, values: tuple[str, ...]) -> list[str]:
-    """Print sizes and positions of operands a, b, c."""
-    shape = p.design.codes(p.node.output).shape
-    lines = []
+def signed_width(fmt: Fixed) -> int:
+    """Return how many bits a format's codes need as signed integers."""
+    return fmt.width + (not fmt.signed)
+
+
+def _operands(p: _Printer, values: tuple[str, ...]) -> list[str]:
+    """Print sizes, positions and shifts of operands a, b, c; `width` holds all of them aligned."""
+    design, shape = p.design, p.design.codes(p.node.output).shape
+    by_name = dict(zip(p.node.inputs, p.node.op.align(*_fracs(p)).shifts, strict=True))
+    lines, widths = [], [signed_width(design.type(p.node.output))]
     for letter, value in zip("abc", values, strict=False):
-        lines += integers(**{f"{letter}_size": p.design.size(value)})
-        lines += p.index(letter, broadcast(p.design.codes(value).shape, shape))
-    return lines
+        kind = design.codes(value)
+        # The hull of the value, not its array's format: a shift beyond it moves nothing but zeros.
+        aligned = Fixed.containing(*kind.interval.shifted(by_name[value]).hull, 0)
+        widths += [signed_width(aligned), signed_width(design.type(value))]
+        shift = min(by_name[value], signed_width(aligned) - 1)
+        lines += integers(**{f"{letter}_size": design.size(value), f"{letter}_shift": shift})
+        lines += p.index(letter, broadcast(kind.shape, shape))
+    return [*integers(width=max(widths)), *lines]
 
 
-def _binary(p: _Printer, kernel: str, values: tuple[str, ...], lines: list[str]) -> None:
-    config = p.configure([*lines, *p.lanes(), *_broadcast(p, values)])
+def _fracs(p: _Printer) -> list[int]:
+    return [p.design.codes(value).frac for value in p.node.inputs]
+
+
+def _binary(p: _Printer, kernel: str, values: tuple[str, ...]) -> None:
+    config = p.configure([*p.lanes(), *_operands(p, values)])
     arrays = [p.array(value) for value in values]
     p.call("binary", f"{config}, synth_lib::{kernel}", *arrays, p.result)
 
 
 def _arithmetic(kernel: str) -> Callable[[_Printer], None]:
-    return lambda p: _binary(p, kernel, p.node.inputs, [])
-
-
-def _ordered(kernel: str) -> Callable[[_Printer], None]:
-    return lambda p: _binary(p, kernel, p.node.inputs, _common(p))
-
-
-def _common(p: _Printer) -> list[str]:
-    """Print the format in which two values are compared: it holds all that either can be."""
-    kinds = [p.design.codes(value) for value in p.node.inputs]
-    frac = max(kind.frac for kind in kinds)
-    hulls = [kind.interval.shifted(frac - kind.frac).hull for kind in kinds]
-    common = Fixed.containing(min(lo for lo, _ in hulls), max(hi for _, hi in hulls), frac)
-    return [f"typedef {fixed_type(common)} common_t;"]
+    return lambda p: _binary(p, kernel, p.node.inputs)
 
 
 def _compare(p: _Printer) -> None:
@@ -314,11 +316,11 @@ def _compare(p: _Printer) -> None:
         ">=": ("LessEqual", (b, a)),
         "==": ("Equal", (a, b)),
     }[p.node.op.relation]
-    _binary(p, kernel, values, _common(p))
+    _binary(p, kernel, values)
 
 
 def _select(p: _Printer) -> None:
-    config = p.configure([*p.lanes(), *_broadcast(p, p.node.inputs)])
+    config = p.configure([*p.lanes(), *_operands(p, p.node.inputs)])
     p.call("select", config, *[p.array(value) for value in p.node.inputs], p.result)
 
 
@@ -328,9 +330,20 @@ def _cast(p: _Printer) -> None:
     if isinstance(op.format.type, FixedArray):
         _cast_by_element(p, op, op.format.type)
         return
-    target = f"typedef {format_type(op.format.type, op.format)} target_t;"
-    config = p.configure([target, *p.lanes(), *integers(a_size=p.design.size(source))])
-    p.call("unary", f"{config}, synth_lib::Cast", p.array(source), p.result)
+    config = p.configure([*_cast_types(p, op, op.format.type), *p.lanes()])
+    p.call("cast", config, p.array(source), p.result)
+
+
+def _cast_types(p: _Printer, op: Cast, target: Fixed) -> list[str]:
+    """Print the types of a cast: the source as a machine word with the same binary point."""
+    source = p.design.type(p.node.inputs[0])
+    width = next((n for n in (32, 64) if signed_width(source) <= n), signed_width(source))
+    wide = Fixed(signed=True, width=width, frac=source.frac)
+    return [
+        f"typedef {fixed_type(wide)} source_t;",
+        f"typedef {format_type(target, op.format)} target_t;",
+        *integers(y_shift=p.design.type(p.node.output).frac - target.frac),
+    ]
 
 
 def _cast_by_element(p: _Printer, op: Cast, formats: FixedArray) -> None:
@@ -341,10 +354,10 @@ def _cast_by_element(p: _Printer, op: Cast, formats: FixedArray) -> None:
         positions = np.flatnonzero([other == fmt for other in by_element])
         suffix = f"_f{number}"
         lines = [
-            f"typedef {format_type(fmt, op.format)} target_t;",
+            *_cast_types(p, op, fmt),
             *p.lanes(len(positions)),
-            *integers(a_size=p.work.elements),
-            *p.index("a", positions, suffix),
+            *integers(x_size=p.work.elements),
+            *p.index("at", positions, suffix),
         ]
         p.call("cast_some", p.configure(lines, suffix), source, p.result)
 
@@ -364,17 +377,23 @@ def _concat(p: _Printer) -> None:
     assert isinstance(p.node.op, Concat)
     sources = p.node.op.sources(*[p.design.codes(v).shape for v in p.node.inputs]).ravel()
     target = np.argsort(sources)
+    shifts = _clamped(p, p.node.op.align(*_fracs(p)).shifts)
     start = 0
     for number, value in enumerate(p.node.inputs):
         size = p.design.size(value)
         suffix = f"_p{number}"
         lines = [
             *p.lanes(size),
-            *integers(y_size=len(sources)),
+            *integers(y_size=len(sources), shift=shifts[number]),
             *p.index("target", target[start : start + size], suffix),
         ]
         p.call("place", p.configure(lines, suffix), p.array(value), p.result)
         start += size
+
+
+def _clamped(p: _Printer, shifts: tuple[int, ...]) -> list[int]:
+    """Bound shifts by the result's width: a value that is shifted further is zero."""
+    return [min(shift, p.design.type(p.node.output).width - 1) for shift in shifts]
 
 
 def _reshape(p: _Printer) -> None:
@@ -424,7 +443,7 @@ def _table(p: _Printer) -> None:
             f"the table of layer {p.design.origin(p.node).layer!r} begins at the code {op.lo}, "
             "beyond 62 bits: cast its input to a coarser format before"
         )
-    width = max(p.design.type(source).width, op.lo.bit_length()) + 2
+    width = max(signed_width(p.design.type(source)), op.lo.bit_length() + 1) + 1
     members = integers(entries=p.design.size(entries), index_width=max(width, 32))
     first = f"static const long long lo = {op.lo}LL;"
     config = p.configure([*p.lanes(), *members, first])
@@ -438,8 +457,8 @@ PRINTERS: Mapping[type[Op], Callable[[_Printer], None]] = {
     Add: _arithmetic("Add"),
     Sub: _arithmetic("Sub"),
     Mul: _arithmetic("Mul"),
-    Maximum: _ordered("Maximum"),
-    Minimum: _ordered("Minimum"),
+    Maximum: _arithmetic("Maximum"),
+    Minimum: _arithmetic("Minimum"),
     Compare: _compare,
     Select: _select,
     Relu: _unary("Relu"),

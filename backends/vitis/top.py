@@ -3,7 +3,7 @@
 from backends.cstyle import comment
 from backends.text import Lines
 from backends.vitis.design import Design, Port
-from backends.vitis.layers import Printed
+from backends.vitis.layers import Printed, signed_width
 from backends.vitis.types import fixed_type
 from backends.vitis.weights import constant_array
 from backends.vitis.work import work
@@ -87,12 +87,16 @@ def parameters_header(design: Design, layers: Layers) -> str:
         for port in _copied(design):
             with lines.block(f"struct {port.identifier}_copy_config {{", "};"):
                 lines.add(f"static const int size = {port.size}, step = {port.size};")
-                lines.add(f"static const int iterations = 1, a_size = {port.size};")
+                lines.add(f"static const int iterations = 1, width = {_copy_width(design, port)};")
     return _closing(lines)
 
 
 def _copied(design: Design) -> list[Port]:
     return [p for p in design.outputs if not p.by_element and not design.is_direct(p.value)]
+
+
+def _copy_width(design: Design, port: Port) -> int:
+    return max(signed_width(design.type(port.value)), signed_width(port.formats[0]))
 
 
 def _signature(design: Design) -> str:

@@ -92,12 +92,32 @@ static const int machine_width = 0;
 static const int machine_width = 64;
 #endif
 
+// Arithmetic modulo 2^W on factors of at most `Width` signed bits. (An unsigned value of 64 bits
+// counts 65, and still fits: nothing but its residue is used.)
+template <int W, int Width> struct Modular {
+    typedef Arithmetic<W, (W <= machine_width && Width <= machine_width + 1)> type;
+};
+
+// The signed width of a type's codes.
+template <class T> struct Signed {
+    static const int width = Layout<T>::width + (Layout<T>::is_signed ? 0 : 1);
+};
+
+// Move a code into another type of value, `shift` bits up. Both types count in binary fractions;
+// where the value fits, this is assignment.
+template <int Shift, class X, class Y> inline void move(const X &x, Y &y) {
+#pragma HLS INLINE
+    typedef typename Modular<Layout<Y>::width, Signed<X>::width>::type A;
+    A::store(typename A::sum_t(A::template factor<Signed<X>::width>(x)) << Shift, y);
+}
+
 // A constant that takes part in arithmetic of fixed-point values: codes become an array of T.
-template <int Size, class T, class Code> void load(const Code codes[Size], T y[Size]) {
+template <int Size, class Code, class T> void load(const Code codes[Size], T y[Size]) {
+    typedef typename Modular<Layout<T>::width, Signed<T>::width>::type A;
 constants:
     for (int i = 0; i < Size; i++) {
 #pragma HLS UNROLL
-        Arithmetic<Layout<T>::width, (Layout<T>::width <= machine_width)>::store(codes[i], y[i]);
+        A::store(typename A::sum_t(second<A, Signed<T>::width>(codes[i])), y[i]);
     }
 }
 

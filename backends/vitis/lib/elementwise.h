@@ -1,9 +1,11 @@
 // Arithmetic, order and choice, element by element, and casts from one format into another.
 //
 // A configuration says
-//   size, step, iterations     elements in all, elements of one iteration, iterations (a cycle each)
-//   a(i), b(i), c(i)           the positions of the operands' elements: this is broadcasting
-//   common_t                   where values are compared: a format that holds both
+//   size, step, iterations         elements in all, in one iteration, iterations (a cycle each)
+//   a(i), b(i), c(i)               the positions of the operands' elements: this is broadcasting
+//   a_shift, b_shift, c_shift      how the operands' binary points meet
+//   width                          of codes: sums and products are made modulo 2^width, and where
+//                                  values are compared, all of them fit
 // Results are exact: their formats were grown from what the operands can be.
 #ifndef SYNTH_LIB_ELEMENTWISE_H
 #define SYNTH_LIB_ELEMENTWISE_H
@@ -13,93 +15,46 @@
 namespace synth_lib {
 
 struct Add {
-    template <class C, class A, class B, class Y> static void apply(const A &a, const B &b, Y &y) {
-        y = a + b;
-    }
+    template <class S> static S apply(const S &a, const S &b) { return a + b; }
 };
-
 struct Sub {
-    template <class C, class A, class B, class Y> static void apply(const A &a, const B &b, Y &y) {
-        y = a - b;
-    }
+    template <class S> static S apply(const S &a, const S &b) { return a - b; }
 };
-
 struct Mul {
-    template <class C, class A, class B, class Y> static void apply(const A &a, const B &b, Y &y) {
-        y = a * b;
-    }
+    template <class S> static S apply(const S &a, const S &b) { return a * b; }
 };
-
 struct Maximum {
-    template <class C, class A, class B, class Y> static void apply(const A &a, const B &b, Y &y) {
-        const typename C::common_t left = a, right = b;
-        y = left < right ? right : left;
-    }
+    template <class S> static S apply(const S &a, const S &b) { return a < b ? b : a; }
 };
-
 struct Minimum {
-    template <class C, class A, class B, class Y> static void apply(const A &a, const B &b, Y &y) {
-        const typename C::common_t left = a, right = b;
-        y = left < right ? left : right;
-    }
+    template <class S> static S apply(const S &a, const S &b) { return a < b ? a : b; }
 };
-
 struct Less {
-    template <class C, class A, class B, class Y> static void apply(const A &a, const B &b, Y &y) {
-        const typename C::common_t left = a, right = b;
-        y = left < right ? 1 : 0;
-    }
+    template <class S> static S apply(const S &a, const S &b) { return a < b ? 1 : 0; }
 };
-
 struct LessEqual {
-    template <class C, class A, class B, class Y> static void apply(const A &a, const B &b, Y &y) {
-        const typename C::common_t left = a, right = b;
-        y = left <= right ? 1 : 0;
-    }
+    template <class S> static S apply(const S &a, const S &b) { return a <= b ? 1 : 0; }
 };
-
 struct Equal {
-    template <class C, class A, class B, class Y> static void apply(const A &a, const B &b, Y &y) {
-        const typename C::common_t left = a, right = b;
-        y = left == right ? 1 : 0;
-    }
-};
-
-struct Relu {
-    template <class C, class A, class Y> static void apply(const A &a, Y &y) {
-        if (a < A(0))
-            y = 0;
-        else
-            y = a;
-    }
-};
-
-struct Neg {
-    template <class C, class A, class Y> static void apply(const A &a, Y &y) { y = -a; }
-};
-
-struct Abs {
-    template <class C, class A, class Y> static void apply(const A &a, Y &y) {
-        if (a < A(0))
-            y = -a;
-        else
-            y = a;
-    }
+    template <class S> static S apply(const S &a, const S &b) { return a == b ? 1 : 0; }
 };
 
 struct Copy {
-    template <class C, class A, class Y> static void apply(const A &a, Y &y) { y = a; }
+    template <class S> static S apply(const S &a) { return a; }
+};
+struct Relu {
+    template <class S> static S apply(const S &a) { return a < 0 ? S(0) : a; }
+};
+struct Neg {
+    template <class S> static S apply(const S &a) { return S(0) - a; }
+};
+struct Abs {
+    template <class S> static S apply(const S &a) { return a < 0 ? S(S(0) - a) : a; }
 };
 
-// C::target_t rounds and overflows; Y is the same format without those modes.
-struct Cast {
-    template <class C, class A, class Y> static void apply(const A &a, Y &y) {
-        const typename C::target_t value = a;
-        y = value;
-    }
-};
-
-template <class C, class Op, class A, class Y> void unary(const A a[C::a_size], Y y[C::size]) {
+template <class C, class Op, class X, class Y> void unary(const X x[C::size], Y y[C::size]) {
+    typedef typename Modular<C::width, Signed<X>::width>::type A;
+    typedef typename A::sum_t S;
 elements:
     for (int t = 0; t < C::iterations; t++) {
 #pragma HLS PIPELINE II=1
@@ -107,13 +62,19 @@ elements:
         for (int l = 0; l < C::step; l++) {
 #pragma HLS UNROLL
             const int i = t * C::step + l;
-            if (C::size % C::step == 0 || i < C::size) Op::template apply<C>(a[i], y[i]);
+            if (C::size % C::step == 0 || i < C::size) {
+                const S value = S(A::template factor<Signed<X>::width>(x[i]));
+                A::store(Op::apply(value), y[i]);
+            }
         }
     }
 }
 
-template <class C, class Op, class A, class B, class Y>
-void binary(const A a[C::a_size], const B b[C::b_size], Y y[C::size]) {
+template <class C, class Op, class U, class V, class Y>
+void binary(const U a[C::a_size], const V b[C::b_size], Y y[C::size]) {
+    const int widest = Signed<U>::width > Signed<V>::width ? Signed<U>::width : Signed<V>::width;
+    typedef typename Modular<C::width, widest>::type A;
+    typedef typename A::sum_t S;
 elements:
     for (int t = 0; t < C::iterations; t++) {
 #pragma HLS PIPELINE II=1
@@ -121,14 +82,17 @@ elements:
         for (int l = 0; l < C::step; l++) {
 #pragma HLS UNROLL
             const int i = t * C::step + l;
-            if (C::size % C::step == 0 || i < C::size)
-                Op::template apply<C>(a[C::a(i)], b[C::b(i)], y[i]);
+            if (C::size % C::step == 0 || i < C::size) {
+                const S left = S(A::template factor<Signed<U>::width>(a[C::a(i)])) << C::a_shift;
+                const S right = S(A::template factor<Signed<V>::width>(b[C::b(i)])) << C::b_shift;
+                A::store(Op::apply(left, right), y[i]);
+            }
         }
     }
 }
 
-template <class C, class A, class B, class D, class Y>
-void select(const A condition[C::a_size], const B b[C::b_size], const D c[C::c_size],
+template <class C, class Condition, class U, class V, class Y>
+void select(const Condition a[C::a_size], const U b[C::b_size], const V c[C::c_size],
             Y y[C::size]) {
 elements:
     for (int t = 0; t < C::iterations; t++) {
@@ -138,11 +102,48 @@ elements:
 #pragma HLS UNROLL
             const int i = t * C::step + l;
             if (C::size % C::step == 0 || i < C::size) {
-                if (condition[C::a(i)] != A(0))
-                    y[i] = b[C::b(i)];
+                if (a[C::a(i)][0])
+                    move<C::b_shift>(b[C::b(i)], y[i]);
                 else
-                    y[i] = c[C::c(i)];
+                    move<C::c_shift>(c[C::c(i)], y[i]);
             }
+        }
+    }
+}
+
+// The one place where values are rounded and overflow: assignment to C::target_t, whose modes say
+// how. C::source_t is a format that holds x; few of them occur, which compilers are grateful for.
+template <class C, class X, class Y> inline void cast_one(const X &x, Y &y) {
+#pragma HLS INLINE
+    typename C::source_t source;
+    move<0>(x, source);
+    const typename C::target_t target = source;
+    move<C::y_shift>(target, y);
+}
+
+template <class C, class X, class Y> void cast(const X x[C::size], Y y[C::size]) {
+elements:
+    for (int t = 0; t < C::iterations; t++) {
+#pragma HLS PIPELINE II=1
+    lanes:
+        for (int l = 0; l < C::step; l++) {
+#pragma HLS UNROLL
+            const int i = t * C::step + l;
+            if (C::size % C::step == 0 || i < C::size) cast_one<C>(x[i], y[i]);
+        }
+    }
+}
+
+// The elements at C::at(i) only: those that have one format.
+template <class C, class X, class Y> void cast_some(const X x[C::x_size], Y y[C::x_size]) {
+elements:
+    for (int t = 0; t < C::iterations; t++) {
+#pragma HLS PIPELINE II=1
+    lanes:
+        for (int l = 0; l < C::step; l++) {
+#pragma HLS UNROLL
+            const int i = t * C::step + l;
+            if (C::size % C::step == 0 || i < C::size) cast_one<C>(x[C::at(i)], y[C::at(i)]);
         }
     }
 }

@@ -3,6 +3,7 @@
 // A configuration says size, step, iterations as in elementwise.h, and
 //   source(i)      of `gather`: the operand's element that becomes element i, or -1 for a zero
 //   target(i)      of `place`: where element i of this operand goes (size is the operand's)
+//   shift          of `place`: how far its binary point is from the result's
 #ifndef SYNTH_LIB_MOVEMENT_H
 #define SYNTH_LIB_MOVEMENT_H
 
@@ -21,9 +22,9 @@ elements:
             if (C::size % C::step == 0 || i < C::size) {
                 const int from = C::source(i);
                 if (from < 0)
-                    y[i] = 0;
+                    y[i].range(Layout<Y>::width - 1, 0) = 0;
                 else
-                    y[i] = a[from];
+                    move<0>(a[from], y[i]);
             }
         }
     }
@@ -37,7 +38,8 @@ elements:
         for (int l = 0; l < C::step; l++) {
 #pragma HLS UNROLL
             const int i = t * C::step + l;
-            if (C::size % C::step == 0 || i < C::size) y[C::target(i)] = a[i];
+            if (C::size % C::step == 0 || i < C::size) 
+                move<C::shift>(a[i], y[C::target(i)]);
         }
     }
 }

@@ -23,10 +23,8 @@ namespace synth_lib {
 template <class C, class X, class W, class Bias, class Y>
 void sum_products(const X x[C::x_size], const W w[C::w_size], const Bias b[C::b_size],
                   Y y[C::rows * C::outputs]) {
-    // Factors of unsigned 64-bit values fit as well: sums are modulo 2^W.
-    const bool on_machine = Layout<Y>::width <= machine_width && C::x_width <= machine_width + 1 &&
-                            C::w_width <= machine_width + 1;
-    typedef Arithmetic<Layout<Y>::width, on_machine> A;
+    const int width = C::x_width > C::w_width ? C::x_width : C::w_width;
+    typedef typename Modular<Layout<Y>::width, width>::type A;
     typename A::sum_t sums[C::row_step * C::output_step];
 #pragma HLS ARRAY_PARTITION variable=sums complete
     int row0 = 0, output0 = 0, term0 = 0;

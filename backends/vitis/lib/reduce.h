@@ -13,35 +13,37 @@ namespace synth_lib {
 // Adds codes: every term has the binary point of the result.
 struct Sum {
     template <class C, class X, class Y> static void apply(const X x[C::x_size], int i, Y &y) {
-        const int width = Layout<X>::width + 1;
-        typedef Arithmetic<Layout<Y>::width,
-                           (Layout<Y>::width <= machine_width && width <= machine_width + 1)> A;
+        typedef typename Modular<Layout<Y>::width, Signed<X>::width>::type A;
         typename A::sum_t sum = 0;
     terms:
         for (int k = 0; k < C::terms; k++) {
 #pragma HLS UNROLL
             const int from = C::input(i, k);
-            if (from >= 0) sum += A::template factor<width>(x[from]);
+            if (from >= 0) sum += A::template factor<Signed<X>::width>(x[from]);
         }
         A::store(sum, y);
     }
 };
 
 // Every window has at least one element of x, and padding never wins.
-template <bool Greatest> struct Extreme {
+template <bool Most> struct Extreme {
     template <class C, class X, class Y> static void apply(const X x[C::x_size], int i, Y &y) {
-        X best = 0;
+        // Codes are compared whole, not modulo the width of the result.
+        typedef typename Modular<Signed<X>::width, Signed<X>::width>::type A;
+        typedef typename A::sum_t S;
+        S best = 0;
         bool found = false;
     terms:
         for (int k = 0; k < C::terms; k++) {
 #pragma HLS UNROLL
             const int from = C::input(i, k);
             if (from >= 0) {
-                if (!found || (Greatest ? best < x[from] : x[from] < best)) best = x[from];
+                const S value = S(A::template factor<Signed<X>::width>(x[from]));
+                if (!found || (Most ? best < value : value < best)) best = value;
                 found = true;
             }
         }
-        y = best;
+        A::store(best, y);
     }
 };
 

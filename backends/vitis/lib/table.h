@@ -11,10 +11,10 @@ namespace synth_lib {
 
 template <class C, class X, class Entry, class Y>
 void look_up(const X x[C::size], const Entry entries[C::entries], Y y[C::size]) {
-    // Wide enough for code - lo: index_width is one more than the wider of both.
-    typedef ap_int<C::index_width> index_t;
-    const bool on_machine = Layout<Y>::width <= machine_width;
-    typedef Arithmetic<Layout<Y>::width, on_machine> A;
+    // C::index_width holds every code of x less lo.
+    typedef typename Modular<C::index_width, Signed<X>::width>::type I;
+    typedef typename Modular<Layout<Y>::width, Signed<Y>::width>::type A;
+    typedef typename I::sum_t Index;
 elements:
     for (int t = 0; t < C::iterations; t++) {
 #pragma HLS PIPELINE II=1
@@ -23,10 +23,10 @@ elements:
 #pragma HLS UNROLL
             const int i = t * C::step + l;
             if (C::size % C::step == 0 || i < C::size) {
-                index_t offset = index_t(code(x[i])) - index_t(C::lo);
+                Index offset = Index(I::template factor<Signed<X>::width>(x[i])) - Index(C::lo);
                 if (offset < 0) offset = 0;
                 if (offset > C::entries - 1) offset = C::entries - 1;
-                A::store(second<A, Layout<Y>::width + 1>(entries[offset.to_int()]), y[i]);
+                A::store(typename A::sum_t(second<A, Signed<Y>::width>(entries[(int)offset])), y[i]);
             }
         }
     }
