@@ -10,8 +10,6 @@ from typing import Any
 from backends.base import Backend, Command, Settings
 from backends.cstyle import RESERVED, is_identifier
 from backends.vitis import Design, Vitis, golden_data
-from synth.load import load_graph
-
 from projects.folder import creating
 from projects.options import Options, check_layers, parse_options
 from projects.project import Project
@@ -26,6 +24,7 @@ from synth import __version__
 from synth.errors import SettingsError
 from synth.evaluate import Evaluator
 from synth.ir import Graph
+from synth.load import load_graph
 from synth.parts import Part, find
 from synth.passes import prepare
 from synth.passes.margin import margin
