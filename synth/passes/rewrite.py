@@ -14,7 +14,7 @@ from synth.exact import Array
 from synth.ir import Builder, Graph, Node, Op, Origin, Shape, Tensor
 from synth.ir.ops import Movement, Reshape
 
-__all__ = ["Rewrite", "Rule", "rewrite", "to_fixpoint"]
+__all__ = ["Rewrite", "Rule", "finish", "rewrite", "to_fixpoint"]
 
 Rule = Callable[["Rewrite", Node], str | None]
 """Returns the new value that stands for the node's result, or None to keep the node as it is."""

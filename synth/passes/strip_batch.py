@@ -33,7 +33,7 @@ from synth.ir.ops import (
 from synth.ir.ops.reduce import Pool
 from synth.passes.rewrite import Rewrite, finish
 
-__all__ = ["ELEMENT_BY_ELEMENT", "explain_batch", "strip_batch"]
+__all__ = ["ELEMENT_BY_ELEMENT", "explain_batch", "has_rule", "strip_batch"]
 
 
 @dataclass(frozen=True)

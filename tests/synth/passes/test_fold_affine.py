@@ -137,7 +137,7 @@ def test_what_somebody_else_reads_stays() -> None:
     m = Maker(x=(3,))
     h = m.add("fc", Dense(), "x", m.random(3, 3))
     y = m.add("y", Mul(), h, m.random(3))
-    assert fold_affine(m.graph(y, m.add("z", Relu(), h))).nodes[0].output == "fc"
+    assert kinds(fold_affine(m.graph(y, m.add("z", Relu(), h)))) == ["Dense", "Mul", "Relu"]
     assert kinds(fold_affine(m.graph(y, h))) == ["Dense", "Mul"]
     assert kinds(fold_affine(m.graph(y))) == ["Dense"]
 
