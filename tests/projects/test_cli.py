@@ -77,8 +77,8 @@ def test_json_is_all_there_is(folder: Path) -> None:
 
 def test_a_difference_ends_with_one(folder: Path, tmp_path: Path) -> None:
     subprocess.run(["cp", "-r", folder, tmp_path / "p"], check=True)
-    (kernel,) = (tmp_path / "p").glob("firmware/lib/elementwise.h")
-    kernel.write_text(kernel.read_text().replace("a < A(0)", "a > A(0)"))
+    top = tmp_path / "p" / "firmware" / "net.cpp"
+    top.write_text(top.read_text().replace("synth_lib::Relu>", "synth_lib::Neg>"))
     done = synth("validate", tmp_path / "p", "--json")
     assert done.returncode == 1
     found = json.loads(done.stdout)
