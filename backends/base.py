@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, Protocol
 
-from synth.errors import ProjectError
+from synth.errors import SettingsError
 from synth.ir import Graph, Op
 
 __all__ = ["Backend", "Command", "Plan", "Settings"]
@@ -43,8 +43,8 @@ class Settings:
 
     Raises
     ------
-    ProjectError
-        If a number is out of its range.
+    SettingsError
+        If a value is out of its range.
     """
 
     name: str
@@ -70,11 +70,11 @@ class Settings:
         if self.latency is not None:
             _positive("latency", self.latency)
         if not 0 < self.clock_period < 1e6:
-            raise ProjectError(
+            raise SettingsError(
                 f"clock_period must be a number of nanoseconds above 0, not {self.clock_period!r}"
             )
         if self.control not in ("hs", "none", "chain"):
-            raise ProjectError(
+            raise SettingsError(
                 f"control must be 'hs', 'none' or 'chain' (ap_ctrl_...), not {self.control!r}"
             )
 
@@ -87,7 +87,7 @@ class Settings:
 
 def _positive(name: str, value: object) -> None:
     if type(value) is not int or value < 1:
-        raise ProjectError(f"{name} must be a whole number of at least 1, not {value!r}")
+        raise SettingsError(f"{name} must be a whole number of at least 1, not {value!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,17 +88,19 @@ def is_identifier(name: str) -> bool:
 
 def comment(text: str) -> str:
     """Return text that can stand behind ``//``, and between quotes, whatever it held."""
-    return "".join(
-        c if " " <= c <= "~" and c not in '\\?"' else f"<U+{ord(c):04X}>" for c in text
-    )
+    return "".join(c if " " <= c <= "~" and c not in '\\?"' else f"<U+{ord(c):04X}>" for c in text)
+
+
+_DERIVED = ("_t", "_config", "_values")
+"""Endings of what printers derive from identifiers: types, configurations, loaded constants."""
 
 
 @dataclass
 class Names:
     """Gives each name of a model an identifier of its own.
 
-    Identifiers differ in more than case, end in a letter or digit, and reserve ``<identifier>_t``
-    and the like for what is derived from them.
+    Identifiers differ in more than case, and none ends as the names do that printers derive from
+    them.
     """
 
     avoid: frozenset[str] = frozenset()
@@ -121,9 +123,8 @@ class Names:
 
     def _take(self, identifier: str) -> bool:
         key = identifier.lower()
-        stem = key.rpartition("_")[0]
-        clashes = key in self._taken or stem in self._taken and not key[-1].isdigit()
-        if clashes or key in self.avoid or key.startswith("ap_"):
+        derived = key.endswith(_DERIVED) or key.startswith("ap_")
+        if derived or key in self._taken or key in self.avoid:
             return False
         self._taken.add(key)
         return True
@@ -133,7 +134,9 @@ def integer_type(width: int, signed: bool) -> str:
     """Return the smallest C type of at least `width` bits, at most 64."""
     assert width <= 64, width
     name = next(
-        t for t, bits in (("char", 8), ("short", 16), ("int", 32), ("long long", 64)) if width <= bits
+        t
+        for t, bits in (("char", 8), ("short", 16), ("int", 32), ("long long", 64))
+        if width <= bits
     )
     if not signed:
         return f"unsigned {name}"

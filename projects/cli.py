@@ -155,10 +155,9 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Show a graph: layers, shapes, formats, intervals, parameters."""
-    from synth.load import load_graph
-
     from projects.project import open_project
     from synth.inspect import rows, summary
+    from synth.load import load_graph
 
     if model.is_dir():
         graph = open_project(model).graph

@@ -16,7 +16,7 @@ from projects.project import Project
 from projects.record import Record, record_files
 from projects.run import FlowStage
 from projects.stimuli import stimuli
-from projects.vendored import ap_types_files
+from projects.write import write_files, write_plan
 from quant.calibrate import read_calibration
 from quant.choose import choose
 from quant.precision import parse_precision, parse_wires
@@ -152,11 +152,10 @@ def convert(
             modes=modes,
             stages=tuple(_stage(command) for command in plan.commands),
         )
-        _write(partial, plan.files)
-        _write(partial / "firmware" / "ap_types", ap_types_files())
-        _write(partial, record_files(record, imported, typed))
+        write_plan(plan, partial)
+        write_files(record_files(record, imported, typed), partial)
         say("writing golden data for the test bench")
-        _write(partial, _golden(Design(typed, settings)))
+        write_files(_golden(Design(typed, settings)), partial)
     return Project(_folder(output_dir), record, imported, typed)
 
 
@@ -237,13 +236,3 @@ def _stage(command: Command) -> FlowStage:
 def _golden(design: Design) -> Mapping[str, str]:
     codes = stimuli(design.graph, _GOLDEN_EVENTS)
     return golden_data(design, codes, Evaluator(design.graph)(codes))
-
-
-def _write(folder: Path, files: Mapping[str, str | bytes]) -> None:
-    for name, content in files.items():
-        path = folder / name
-        assert path.resolve().is_relative_to(folder.resolve()), name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
-        if path.suffix == ".sh":
-            path.chmod(path.stat().st_mode | 0o111)

@@ -66,7 +66,9 @@ class Csim:
         """
         return self._call(codes, (), threads or len(os.sched_getaffinity(0)))
 
-    def trace(self, codes: Mapping[str, Array], wanted: Sequence[str] | None = None) -> dict[str, Array]:
+    def trace(
+        self, codes: Mapping[str, Array], wanted: Sequence[str] | None = None
+    ) -> dict[str, Array]:
         """Run a batch on one thread and return the codes of intermediate values by name.
 
         Raises
@@ -77,7 +79,9 @@ class Csim:
             As `run`, or a wanted value that has no array.
         """
         if not self.traced:
-            raise ToolError("this simulation shows no values: compile it with compile_csim(trace=True)")
+            raise ToolError(
+                "this simulation shows no values: compile it with compile_csim(trace=True)"
+            )
         known = {wire.value: wire for wire in self.values}
         chosen = tuple(known) if wanted is None else tuple(wanted)
         unknown = [name for name in chosen if name not in known]
@@ -181,7 +185,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise ProjectError(f"{folder} holds no project: {path.name} cannot be read ({error})") from None
+        raise ProjectError(
+            f"{folder} holds no project: {path.name} cannot be read ({error})"
+        ) from None
     if not isinstance(content, dict) or content.get("backend") != "vitis":
         raise ProjectError(f"{folder} holds no project of the vitis backend")
     return content

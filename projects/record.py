@@ -11,14 +11,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from synth.ir.serialise import dump, load
-
 from projects.folder import MARK
 from projects.ports import Modes
 from projects.run import FlowStage
 from synth.errors import ProjectError
 from synth.fixed import Overflow, Round
 from synth.ir import Graph
+from synth.ir.serialise import dump, load
 
 __all__ = ["SCHEMA", "Record", "open_record", "record_files"]
 

@@ -72,7 +72,9 @@ def to_words(codes: Array, wire: Wire) -> Array:
     """
     codes = np.asarray(codes)
     if codes.ndim == 0 or codes.shape[1:] != wire.shape:
-        raise ShapeError(f"input {wire.value!r} has shape {codes.shape}, not (events, *{wire.shape})")
+        raise ShapeError(
+            f"input {wire.value!r} has shape {codes.shape}, not (events, *{wire.shape})"
+        )
     flat = codes.reshape(len(codes), wire.size)
     if wire.words == 1 and flat.dtype.kind in "iu":
         return np.ascontiguousarray(flat.astype(np.int64, copy=False))
@@ -92,7 +94,9 @@ def from_words(words: Array, wire: Wire) -> Array:
     else:
         # Two's complement: the upper words of unsigned codes are masked, not sign-extended.
         unsigned = whole.view(np.uint64).astype(object)
-        codes = sum(unsigned[..., i] << (64 * i) for i in range(wire.words))
+        codes = unsigned[..., 0]
+        for i in range(1, wire.words):
+            codes = codes | (unsigned[..., i] << (64 * i))
         formats = wire.formats * (wire.size if len(wire.formats) == 1 else 1)
         half = np.array([1 << (f.width - 1) if f.signed else 0 for f in formats], object)
         full = np.array([(1 << f.width) - 1 for f in formats], object)

@@ -19,6 +19,7 @@ def write_files(files: Mapping[str, str | bytes], folder: Path) -> None:
     """Write files by path relative to a folder; scripts become executable."""
     for path, content in files.items():
         target = folder / path
+        assert target.resolve().is_relative_to(folder.resolve()), path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content.encode() if isinstance(content, str) else content)
         if target.suffix == ".sh":

@@ -5,7 +5,7 @@ integers up to 2**24 and float64 up to 2**53, so BLAS computes exactly below tho
 order of summation; then int64, then Python's own integers. C++ emitters ask the same question.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +19,7 @@ __all__ = [
     "exact_integers",
     "integers",
     "magnitude",
+    "pad",
     "shift_left",
 ]
 
@@ -66,6 +67,18 @@ def integers(array: Array | int) -> Array:
     if array.dtype.kind == "O":
         return array.astype(np.int64) if magnitude(array) < 1 << 63 else array
     return array.astype(np.int64, copy=False)
+
+
+def pad(array: Array, pads: Sequence[tuple[int, int]], fill: Any = 0) -> Array:
+    """Return `array` with (before, after) elements more along each axis.
+
+    np.pad would mix NumPy's integers, which overflow, among Python's.
+    """
+    shape = [n + before + after for n, (before, after) in zip(array.shape, pads, strict=True)]
+    result = np.full(shape, fill, dtype=array.dtype)
+    inner = (slice(b, b + n) for n, (b, _) in zip(array.shape, pads, strict=True))
+    result[tuple(inner)] = array
+    return result
 
 
 def magnitude(array: Array) -> int:

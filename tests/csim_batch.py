@@ -44,5 +44,9 @@ def compile_batch(
     traced = "SYNTH_TRACE" in define
     macros = [f"-D{word}" for word in define]
     library = folder / "libbatch.so"
-    build_library([compiler, *flags, *prefix, *macros, "-I.", "-Iap_types", "-shared", "batch.cpp"], folder, library)
+    build_library(
+        [compiler, *flags, *prefix, *macros, "-I.", "-Iap_types", "-shared", "batch.cpp"],
+        folder,
+        library,
+    )
     return [open_library(content, library, traced=traced) for content in contents]

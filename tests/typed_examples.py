@@ -1,6 +1,7 @@
 """Small typed graphs, made by hand, that the tests of the writers share."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def dense_network(
     rng = np.random.default_rng(seed)
     build = Builder("jets", Stage.TYPED)
     value = build.input("x", Codes.full((sizes[0],), wire(inputs)))
-    for number, (n, m) in enumerate(zip(sizes, sizes[1:], strict=False), 1):
+    for number, (n, m) in enumerate(pairwise(sizes), 1):
         layer = f"fc{number}"
         weight, bias = rng.integers(-128, 128, (n, m)), rng.integers(-200, 200, m)
         operands = [
@@ -188,7 +189,9 @@ def _wide(s: _Sketch) -> Graph:
     w = s.constant((3, 2), bits=70)
     dense = s.add(Dense(), x, w, s.constant((2,), frac=90, bits=70))
     order = [s.add(op, x, y) for op in (Add(), Sub(), Mul(), Maximum(), Minimum(), Compare("<="))]
-    one = [s.add(op, x) for op in (Relu(), Neg(), Abs(), Reduce("sum", (-1,)), Reduce("min", (-1,)))]
+    one = [
+        s.add(op, x) for op in (Relu(), Neg(), Abs(), Reduce("sum", (-1,)), Reduce("min", (-1,)))
+    ]
     chosen = s.add(Select(), order[-1], x, y)
     return s.graph(dense, *order, *one, chosen, s.add(Concat(-1), x, y))
 
@@ -207,7 +210,12 @@ def _shared(s: _Sketch) -> Graph:
 def _table(s: _Sketch) -> Graph:
     entries = s.build.constant(np.arange(40) ** 2 % 97 - 50, frac=5, name="entries")
     outputs = []
-    for text, lo in (("fixed<7,3>", -20), ("ufixed<6,2>", 5), ("fixed<70,60>", -3), ("fixed<3,3>", 2)):
+    for text, lo in (
+        ("fixed<7,3>", -20),
+        ("ufixed<6,2>", 5),
+        ("fixed<70,60>", -3),
+        ("fixed<3,3>", 2),
+    ):
         outputs.append(s.build.add(Table(lo), s.input((4,), text), entries, origin=Origin("lut")))
     return s.graph(*outputs)
 
@@ -245,7 +253,7 @@ def _movements(s: _Sketch) -> Graph:
 def _reductions(s: _Sketch) -> Graph:
     x = s.input((2, 3, 4), "fixed<6,2>")
     axes = ((-1,), (-3,), (-2,), (-1, -3), (-1, -2, -3))
-    rows = [s.add(Reduce(f, a), x) for f in ("sum", "max", "min") for a in axes]  # type: ignore[arg-type]
+    rows = [s.add(Reduce(f, a), x) for f in ("sum", "max", "min") for a in axes]
     return s.graph(*rows)
 
 
@@ -257,7 +265,11 @@ _SKETCHES: dict[str, Callable[[_Sketch], Graph]] = {
     "sub": _one(Sub(), ((4,), "ufixed<6,2>"), ((4,), "ufixed<5,2>")),
     "mul": _one(Mul(), ((4,), "fixed<6,2>"), ((4,), "ufixed<33,7>")),
     "unary": lambda s: s.graph(
-        *[s.add(op, s.input((3,), t)) for op in (Relu(), Neg(), Abs()) for t in ("fixed<6,2>", "ufixed<5,2>")]
+        *[
+            s.add(op, s.input((3,), t))
+            for op in (Relu(), Neg(), Abs())
+            for t in ("fixed<6,2>", "ufixed<5,2>")
+        ]
     ),
     "dense": _weighted(Dense(), (7,), "fixed<6,3>", (7, 5)),
     "dense_rows": _weighted(Dense(), (3, 4), "ufixed<6,3>", (4, 2), bias_frac=12),

@@ -26,11 +26,16 @@ def bridge_source(design: Design) -> str:
         _one_event(lines, design)
     lines.add("")
     pointers = "const long long *const *inputs, long long *const *outputs"
-    with lines.block(f'extern "C" void {name}_run({pointers}, long long events, int threads) {{', "}"):
-        lines.add(f"synth_lib::run_batch({design.namespace}::one_event, inputs, outputs, events, threads);")
+    with lines.block(
+        f'extern "C" void {name}_run({pointers}, long long events, int threads) {{', "}"
+    ):
+        lines.add(
+            f"synth_lib::run_batch({design.namespace}::one_event, inputs, outputs, events, threads);"
+        )
     lines.flush_left("#ifdef SYNTH_TRACE")
     with lines.block(
-        f'extern "C" void {name}_trace({pointers}, long long *const *sinks, long long events) {{', "}"
+        f'extern "C" void {name}_trace({pointers}, long long *const *sinks, long long events) {{',
+        "}",
     ):
         lines.add("synth_lib::trace_sinks = sinks;")
         with lines.block("for (long long event = 0; event < events; event++) {", "}"):
@@ -45,14 +50,18 @@ def _one_event(lines: Lines, design: Design) -> None:
     lines.add("inline void one_event(const long long *const *inputs, long long *const *outputs,")
     with lines.block("                      long long event) {", "}"):
         for number, port in enumerate(design.inputs):
-            lines.add(f"const long long *const in_{number} = inputs[{number}] + event * {_stride(port)};")
+            lines.add(
+                f"const long long *const in_{number} = inputs[{number}] + event * {_stride(port)};"
+            )
             lines.add(local(port))
             lines.add(*_each(port, f"synth_lib::from_words(in_{number} + {{at}}, {{element}});"))
         lines.add(*(local(port) for port in design.outputs))
         arguments = ", ".join(port.identifier for port in (*design.inputs, *design.outputs))
         lines.add(f"{design.settings.name}({arguments});")
         for number, port in enumerate(design.outputs):
-            lines.add(f"long long *const out_{number} = outputs[{number}] + event * {_stride(port)};")
+            lines.add(
+                f"long long *const out_{number} = outputs[{number}] + event * {_stride(port)};"
+            )
             copy = f"synth_lib::to_words({{element}}, {port.words}, out_{number} + {{at}});"
             lines.add(*_each(port, copy))
 

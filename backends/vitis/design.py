@@ -194,6 +194,8 @@ class Design:
 
 def element_formats(formats: FixedArray, shape: tuple[int, ...]) -> tuple[Fixed, ...]:
     """Return the format of each element of a tensor, in row-major order."""
-    parts = [np.broadcast_to(a, shape).ravel() for a in (formats.signed, formats.width, formats.frac)]
+    parts = [
+        np.broadcast_to(a, shape).ravel() for a in (formats.signed, formats.width, formats.frac)
+    ]
     rows = zip(*(part.tolist() for part in parts), strict=True)
     return tuple(Fixed(signed=s, width=w, frac=f) for s, w, f in rows)

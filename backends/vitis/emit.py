@@ -1,10 +1,7 @@
 """The writer: a typed graph and settings in, a Vitis HLS project as data out."""
 
-import hashlib
 from functools import cache
 from importlib.resources import files
-
-import numpy as np
 
 from backends.base import Plan, Settings
 from backends.cstyle import is_identifier
@@ -16,8 +13,9 @@ from backends.vitis.manifest import manifest
 from backends.vitis.scripts import commands, scripts
 from backends.vitis.testbench import testbench_source
 from backends.vitis.top import defines_header, parameters_header, top_header, top_source, weights
-from synth.errors import GraphError, ProjectError, UnsupportedOp
+from synth.errors import GraphError, SettingsError, UnsupportedOp
 from synth.ir import Graph, Op, Stage
+from synth.ir.serialise import digest
 
 __all__ = ["Vitis", "emit"]
 
@@ -57,23 +55,23 @@ def emit(graph: Graph, settings: Settings) -> Plan:
     Raises
     ------
     UnsupportedOp
-        The graph holds operations, or the settings ask for a style, that is not printed.
+        The graph holds operations that are not printed.
+    SettingsError
+        The name is no identifier, or the settings ask for a style that is not printed.
     DesignTooLarge
         The design is too large at its reuse factor; the message says which one would pass.
     PrecisionError
         A format is wider than ap_fixed can be.
-    ProjectError
-        The name is no identifier.
     """
     _check_settings(settings)
     _check_graph(graph)
     design = Design(graph, settings)
     check_size(design)
     layers = [(node, print_node(design, node)) for node in graph.nodes]
-    digest = graph_digest(graph)
+    fingerprint = digest(graph)
     name = settings.name
     contents: dict[str, str | bytes] = {
-        f"firmware/{name}.cpp": top_source(design, layers, digest),
+        f"firmware/{name}.cpp": top_source(design, layers, fingerprint),
         f"firmware/{name}.h": top_header(design),
         "firmware/defines.h": defines_header(design, layers),
         "firmware/parameters.h": parameters_header(design, layers),
@@ -84,22 +82,22 @@ def emit(graph: Graph, settings: Settings) -> Plan:
         contents[f"firmware/weights/{header}.h"] = text
     contents |= {f"firmware/lib/{header}": text for header, text in library().items()}
     contents |= scripts(settings)
-    contents["manifest.json"] = manifest(design, digest, contents)
+    contents["manifest.json"] = manifest(design, fingerprint, contents)
     return Plan(contents, commands(settings))
 
 
 def _check_settings(settings: Settings) -> None:
     if not is_identifier(settings.name):
-        raise ProjectError(
+        raise SettingsError(
             f"name {settings.name!r} cannot name a function in C++, Verilog, VHDL and Tcl: take up "
             "to 64 letters, digits and single underscores, beginning with a letter, no keyword"
         )
     if settings.io_type != "io_parallel":
-        raise UnsupportedOp(
+        raise SettingsError(
             f"io_type {settings.io_type!r} is not printed by the vitis backend; use 'io_parallel'"
         )
     if settings.strategy not in _STRATEGIES:
-        raise UnsupportedOp(
+        raise SettingsError(
             f"strategy {settings.strategy!r} is not printed by the vitis backend; "
             f"use one of {', '.join(map(repr, _STRATEGIES))}"
         )
@@ -123,16 +121,3 @@ def library() -> dict[str, str]:
         for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
         if entry.name.endswith(".h")
     }
-
-
-def graph_digest(graph: Graph) -> str:
-    """Return a SHA-256 of everything in a graph that reaches the generated code."""
-    whole = hashlib.sha256()
-    whole.update(repr((graph.name, graph.inputs, graph.outputs)).encode())
-    for node in graph.nodes:
-        whole.update(repr((node.op, node.inputs, node.output)).encode())
-    for value, kind in graph.types.items():
-        whole.update(repr((value, str(graph.origins[value]), str(kind))).encode())
-    for value, codes in graph.constants.items():
-        whole.update(repr((value, np.shape(codes), np.ravel(codes).tolist())).encode())
-    return whole.hexdigest()

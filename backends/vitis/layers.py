@@ -10,7 +10,7 @@ from backends.vitis.types import fixed_type, format_type
 from backends.vitis.weights import constant_array
 from backends.vitis.wiring import broadcast, declaration, function, reduction, windows
 from backends.vitis.work import Work, work
-from synth.errors import PrecisionError, UnsupportedOp
+from synth.errors import UnsupportedOp
 from synth.exact import Array
 from synth.fixed import Fixed, FixedArray
 from synth.ir import Node, Op
@@ -140,8 +140,7 @@ def print_node(design: Design, node: Node) -> Printed:
     rule = PRINTERS.get(type(node.op))
     if rule is None:
         raise UnsupportedOp(
-            f"the vitis backend does not print {node.op.kind} "
-            f"(layer {design.origin(node).layer!r})"
+            f"the vitis backend does not print {node.op.kind} (layer {design.origin(node).layer!r})"
         )
     rule(printer)
     return printer.printed
@@ -438,11 +437,6 @@ def _reduction(p: _Printer, kernel: str, terms: int, lines: list[str]) -> None:
 def _table(p: _Printer) -> None:
     op, (source, entries) = p.node.op, p.node.inputs
     assert isinstance(op, Table)
-    if op.lo.bit_length() > 62:
-        raise PrecisionError(
-            f"the table of layer {p.design.origin(p.node).layer!r} begins at the code {op.lo}, "
-            "beyond 62 bits: cast its input to a coarser format before"
-        )
     width = max(signed_width(p.design.type(source)), op.lo.bit_length() + 1) + 1
     members = integers(entries=p.design.size(entries), index_width=max(width, 32))
     first = f"static const long long lo = {op.lo}LL;"

@@ -49,14 +49,23 @@ def products(rows: int, terms: int, outputs: int, reuse: int) -> Products:
     for row_blocks in _block_counts(rows, reuse):
         for output_blocks in _block_counts(outputs, reuse // row_blocks):
             term_blocks = min(terms, reuse // (row_blocks * output_blocks))
-            steps = [-(-rows // row_blocks), -(-terms // term_blocks), -(-outputs // output_blocks)]
-            counts = [-(-n // s) for n, s in zip((rows, terms, outputs), steps, strict=True)]
-            iterations = counts[0] * counts[1] * counts[2]
-            candidate = Products(*steps, iterations)
+            candidate = _blocks(
+                (rows, row_blocks), (terms, term_blocks), (outputs, output_blocks)
+            )
+            iterations = candidate.iterations
             cost = (candidate.multipliers, iterations, row_blocks, output_blocks)
             if best is None or cost < best:
                 best, found = cost, candidate
     return found
+
+
+def _blocks(*sizes_and_counts: tuple[int, int]) -> Products:
+    """Cut rows, terms and outputs into numbers of blocks."""
+    steps = [-(-size // count) for size, count in sizes_and_counts]
+    iterations = 1
+    for (size, _), step in zip(sizes_and_counts, steps, strict=True):
+        iterations *= -(-size // step)
+    return Products(steps[0], steps[1], steps[2], iterations)
 
 
 def _block_counts(size: int, most: int) -> list[int]:

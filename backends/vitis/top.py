@@ -55,9 +55,7 @@ def weights(design: Design, layers: Layers) -> dict[str, str]:
         identifier = design.identifier(value)
         title = str(design.graph.origins[value])
         codes, fmt = design.graph.constants[value], design.codes(value).container
-        files[identifier] = constant_array(
-            identifier, codes, fmt, design.codes(value).shape, title
-        )
+        files[identifier] = constant_array(identifier, codes, fmt, design.codes(value).shape, title)
     for _, printed in layers:
         files.update(printed.tables)
     return {name: _weights_file(design, name, text) for name, text in files.items()}
@@ -172,7 +170,9 @@ def _is_dataflow(design: Design) -> bool:
         for value in dict.fromkeys(node.inputs):
             readers[design.root(value)] = readers.get(design.root(value), 0) + 1
     outputs = [design.root(value) for value in design.graph.outputs]
-    shared = any(count > 1 for value, count in readers.items() if value not in design.graph.constants)
+    shared = any(
+        count > 1 for value, count in readers.items() if value not in design.graph.constants
+    )
     loads = any(port.by_element for port in (*design.inputs, *design.outputs))
     return not (shared or loads or any(value in readers for value in outputs))
 
@@ -215,9 +215,7 @@ def _describe(design: Design, value: str) -> str:
     return f"{origin}: {kind.container}{list(kind.shape)}, codes {lo} to {hi} of 2^{-kind.frac}"
 
 
-def _node(
-    lines: Lines, design: Design, node: Node, printed: Printed, loaded: set[str]
-) -> None:
+def _node(lines: Lines, design: Design, node: Node, printed: Printed, loaded: set[str]) -> None:
     lines.add("", f"// {node.op.kind} {_describe(design, node.output)}")
     if isinstance(node.op, Reshape):
         lines.add(f"// the same array, {design.array(node.output)}")

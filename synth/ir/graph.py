@@ -116,9 +116,7 @@ class Builder:
         if name in self.types:
             raise GraphError(f"two values are called {name!r}")
         if isinstance(kind, Codes) is not (self.stage is Stage.TYPED):
-            raise GraphError(
-                f"input {name!r} is {kind}, which the {self.stage} stage does not have"
-            )
+            raise GraphError(f"input {name!r} is {kind}, which the {self.stage} stage cannot hold")
         self._inputs.append(name)
         return self._value(name, kind, origin or Origin(name, "input"))
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from synth.errors import ShapeError
-from synth.exact import Array
+from synth.exact import Array, pad
 from synth.ir.types import Shape
 
 __all__ = ["Window", "pad_spatial", "patches"]
@@ -73,7 +73,7 @@ def pad_spatial(x: Array, window: Window, fill: Any) -> Array:
         return x
     rank = len(window.kernel)
     lead = ((0, 0),) * (x.ndim - rank - 1)
-    return np.pad(x, (*lead, *window.pads, (0, 0)), constant_values=fill)
+    return pad(x, (*lead, *window.pads, (0, 0)), fill)
 
 
 def patches(x: Array, window: Window, fill: Any) -> Array:

@@ -39,7 +39,9 @@ def test_csim_equals_evaluate(simulations: Simulations, name: str, reuse: int) -
 
 
 @pytest.fixture(scope="module", params=["SYNTH_TRACE", "SYNTH_VENDOR_INTEGERS"])
-def variants(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[Csim]]:
+def variants(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, list[Csim]]:
     """The examples with traces, and with the vendor's integers in the place of machine words."""
     folder = tmp_path_factory.mktemp("variant")
     return request.param, compile_batch(list(EXAMPLES.values()), folder, define=[request.param])
@@ -52,7 +54,9 @@ def test_variants_equal_evaluate(variants: tuple[str, list[Csim]]) -> None:
         if define == "SYNTH_TRACE":
             _compare_trace(graph, simulation, feeds)
         for value, codes in Evaluator(graph)(feeds).items():
-            np.testing.assert_array_equal(simulation.run(feeds)[value], codes, err_msg=f"{name} {value}")
+            np.testing.assert_array_equal(
+                simulation.run(feeds)[value], codes, err_msg=f"{name} {value}"
+            )
 
 
 def _compare_trace(graph: Graph, simulation: Csim, feeds: dict[str, np.ndarray]) -> None:
@@ -72,5 +76,3 @@ def test_batches_of_any_size_and_any_number_of_threads_agree(simulations: Simula
             np.testing.assert_array_equal(codes, whole[value])
     empty = simulation.run({name: codes[:0] for name, codes in feeds.items()})
     assert all(len(codes) == 0 for codes in empty.values())
-
-

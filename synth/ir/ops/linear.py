@@ -36,9 +36,11 @@ class Weighted(Op):
         terms = math.prod(operands[1].lo.shape[:-1]) or 1
         coarse = operands[0].magnitude * operands[1].magnitude * terms
         coarse += operands[2].magnitude if len(operands) == 3 else 0
-        dtype = carrier(coarse)
+        # A kernel of zeros makes the sums small, but not what it is multiplied with.
+        held = [operand.magnitude for operand in operands]
+        dtype = carrier(max(coarse, *held))
         sums = self.evaluate(*[convert(x.absolute[None], dtype) for x in operands])
-        return max(magnitude(sums), *[operand.magnitude for operand in operands])
+        return max(magnitude(sums), *held)
 
     def interval(self, *operands: Interval) -> Interval:
         """Exact bounds from the actual kernel: midpoint times w, radius times |w|, both doubled."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from synth.errors import ShapeError
-from synth.exact import Array
+from synth.exact import Array, pad
 from synth.ir.op import Align, Op, Stage
 from synth.ir.types import Shape
 
@@ -144,7 +144,7 @@ class Pad(Movement):
         return tuple(n + a + b for n, (a, b) in zip(shapes[0], self.pads, strict=True))
 
     def evaluate(self, *arrays: Array) -> Array:
-        return np.pad(arrays[0], ((0, 0), *self.pads))
+        return pad(arrays[0], ((0, 0), *self.pads))
 
 
 @dataclass(frozen=True)

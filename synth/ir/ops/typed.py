@@ -54,7 +54,9 @@ class Cast(Op):
         target = self.format.type
         least, most = integers(target.min), integers(target.max)
         if self.format.overflow is Overflow.SAT_SYM:
-            least = np.where(np.asarray(target.width) > 1, np.maximum(least, -most), least)
+            # NumPy computes with Python's integers in arrays of at least one axis only.
+            inner = np.maximum(least[None], -most[None])
+            least = np.where(np.asarray(target.width) > 1, inner, least[None])[0, ...]
         return integers(least), integers(most)
 
     def _limited(self, rounded: Interval) -> Interval:
