@@ -204,3 +204,20 @@ def test_wires_and_factors_are_read() -> None:
     assert _reuse(["fc1=4", "default=2"]) == {"fc1": 4, "default": 2}
     with pytest.raises(SettingsError, match="--input: expected name=value, not 'x='"):
         _pairs("--input", ["x="], str)
+
+
+INTERRUPTED = """
+import sys, projects.cli, projects.doctor
+def interrupt(*_): raise KeyboardInterrupt
+projects.doctor.examine = interrupt
+sys.argv = ["synth", "doctor"]
+projects.cli.main()
+"""
+
+
+def test_an_interruption_ends_with_130() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
