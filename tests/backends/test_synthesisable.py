@@ -25,6 +25,7 @@ HOST_ONLY = {"batch.h", "golden.h", "trace.h", "words.h"}
 FLOATS = {TypeKind.FLOAT, TypeKind.DOUBLE, TypeKind.LONGDOUBLE, TypeKind.HALF, TypeKind.FLOAT128}
 ALLOCATORS = {"malloc", "calloc", "realloc", "free", "alloca"}
 UNBOUNDED = {CursorKind.WHILE_STMT, CursorKind.DO_STMT, CursorKind.GOTO_STMT}
+UNRESOLVED = {CursorKind.TEMPLATE_NON_TYPE_PARAMETER, CursorKind.OVERLOADED_DECL_REF}
 FUNCTIONS = {CursorKind.FUNCTION_DECL, CursorKind.CXX_METHOD, CursorKind.FUNCTION_TEMPLATE}
 
 
@@ -106,10 +107,10 @@ def is_constant(condition: Cursor, variable: str) -> bool:
         target = cursor.referenced
         if cursor.kind is not CursorKind.DECL_REF_EXPR:
             continue
-        if cursor.spelling in (variable, "operator<"):
+        if cursor.spelling == variable:
             continue
         # What depends on a template argument is resolved when it is used, to a constant there.
-        if target is None or target.kind is CursorKind.TEMPLATE_NON_TYPE_PARAMETER:
+        if target is None or target.kind in UNRESOLVED:
             continue
         if not target.type.is_const_qualified():
             return False
