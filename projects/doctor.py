@@ -76,5 +76,5 @@ def _version(path: str, arguments: tuple[str, ...]) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     # Vendor tools print banners: the first thing that looks like a version is it.
-    match = re.search(r"\b\d+(?:\.\d+)+\b", done.stdout.decode("utf-8", errors="replace"))
-    return match[0] if match else ""
+    match = re.search(r"(?:\b|v)(\d+(?:\.\d+)+)", done.stdout.decode("utf-8", errors="replace"))
+    return match[1] if match else ""

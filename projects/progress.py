@@ -37,12 +37,13 @@ class Steps:
         )
 
     def __enter__(self) -> Self:
-        self._shown.start()
         return self
 
     def __call__(self, line: str) -> None:
         """Begin a step; the one before it is done."""
         self._finish()
+        if not self._shown.live.is_started:
+            self._shown.start()
         self._current = line, self._shown.add_task(line, total=1)
         self._began = time.perf_counter()
 
@@ -54,7 +55,9 @@ class Steps:
     ) -> None:
         if kind is None:
             self._finish()
-        self._shown.stop()
+        # An empty display, once stopped, would leave an empty line.
+        if self._shown.live.is_started:
+            self._shown.stop()
 
     def _finish(self) -> None:
         if self._current is not None:

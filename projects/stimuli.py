@@ -19,7 +19,8 @@ from synth.ir.ops import Cast
 __all__ = ["stimuli"]
 
 _POOL = 3
-"""Events to choose from, for each event wanted."""
+"""Events to choose from, for each event wanted; at least `_SEARCHED` if they are affordable."""
+_SEARCHED = 4000
 _POOL_ELEMENTS = 1 << 24
 """Elements of intermediates that the search may hold at once."""
 
@@ -32,9 +33,10 @@ def stimuli(graph: Graph, events: int = 1000, seed: int = 0) -> dict[str, Array]
     made = {name: _edges(graph, name) for name in graph.inputs}
     edges = min(events, len(next(iter(made.values()))))
     rest = events - edges
-    pool = _pool(graph, rest, seed)
-    first = _interesting(graph, {name: codes[: _affordable(graph)] for name, codes in pool.items()})
-    order = list(dict.fromkeys([*first, *range(_POOL * rest)]))[:rest]
+    affordable = _affordable(graph)
+    pool = _pool(graph, max(rest, min(max(_POOL * rest, _SEARCHED), affordable)), seed)
+    first = _interesting(graph, {name: codes[:affordable] for name, codes in pool.items()})
+    order = list(dict.fromkeys([*first, *range(rest)]))[:rest]
     return {name: np.concatenate([made[name][:edges], pool[name][order]]) for name in graph.inputs}
 
 
@@ -73,7 +75,7 @@ def _edges(graph: Graph, name: str) -> Array:
 
 def _pool(graph: Graph, events: int, seed: int) -> dict[str, Array]:
     random = np.random.default_rng(seed)
-    return {name: _random(graph, name, _POOL * events, random) for name in graph.inputs}
+    return {name: _random(graph, name, events, random) for name in graph.inputs}
 
 
 def _random(graph: Graph, name: str, events: int, random: np.random.Generator) -> Array:
@@ -100,7 +102,8 @@ def _uniform(random: np.random.Generator, lo: Array, hi: Array, shape: tuple[int
 
 def _affordable(graph: Graph) -> int:
     """How many events the search may run: each holds every intermediate."""
-    elements = sum(int(np.prod(graph.types[node.output].shape)) for node in graph.nodes)
+    names = [*graph.inputs, *(node.output for node in graph.nodes)]
+    elements = sum(int(np.prod(graph.types[name].shape)) for name in names)
     return max(1, _POOL_ELEMENTS // max(elements, 1))
 
 

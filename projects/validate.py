@@ -20,9 +20,9 @@ __all__ = ["Divergence", "FloatAgreement", "Validation", "first_divergence", "va
 
 _TRACED = 16
 """Events that are traced to find where a difference begins."""
-_BY_DESIGN = frozenset({"bits", "grid"})
-"""Roles whose casts cut their operand on purpose: taking its low bits, or clipping it to the range
-outside of which a table is constant."""
+_BY_DESIGN = frozenset({"bits", "grid", "high", "low"})
+"""Roles whose casts cut their operand on purpose: taking some of its bits, or clipping it to the
+range outside of which a table is constant."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

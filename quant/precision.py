@@ -62,11 +62,16 @@ class Precision:
     roles: Mapping[str, Format] = field(default_factory=dict)
     layers: Mapping[tuple[str, str], Format] = field(default_factory=dict)
 
-    def find(self, origin: Origin, role: str) -> Format | None:
-        """Return the wish for a value of a layer in a role, or None."""
-        for key in ((origin.layer, role), (origin.layer, "*")):
-            if key in self.layers and not (key[1] == "*" and role == "accumulator"):
-                return self.layers[key]
+    def find(self, role: str, *origins: Origin) -> Format | None:
+        """Return the wish for a value in a role, or None.
+
+        Several origins are asked in turn: a kernel into which a normalisation was folded is still
+        that of its own layer, and its result is that of the normalisation.
+        """
+        for origin in origins:
+            for key in ((origin.layer, role), (origin.layer, "*")):
+                if key in self.layers and not (key[1] == "*" and role == "accumulator"):
+                    return self.layers[key]
         if role in self.roles:
             return self.roles[role]
         return None if role == "accumulator" else self.default

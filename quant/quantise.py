@@ -102,7 +102,7 @@ class _Quantiser:
     # Edges
 
     def _input(self, name: str) -> None:
-        wire = self.wishes.inputs.get(name) or self._wish(Origin(name, "input"), "input")
+        wire = self.wishes.inputs.get(name) or self._wish("input", Origin(name, "input"))
         shape = self.source.types[name].shape
         fmt = wire.type if wire else self._chosen_input(name)
         origin = self.source.origins[name]
@@ -139,7 +139,7 @@ class _Quantiser:
         exact = node.op.infer(*[self.build.types[x] for x in operands])
         assert isinstance(exact, Codes)
         awaits = _grows(node.op) or any(x in self.exact for x in node.inputs)
-        limit = self._wish(origin, "accumulator") if isinstance(node.op, _SUMS) else None
+        limit = self._wish("accumulator", origin) if isinstance(node.op, _SUMS) else None
         if awaits and limit is None and self._deferred(node):
             self.exact.add(node.output)
             awaits = False
@@ -184,7 +184,7 @@ class _Quantiser:
         return False
 
     def _activation(self, name: str, origin: Origin, exact: Codes) -> Format:
-        wish = self._wish(origin, "activation")
+        wish = self._wish("activation", origin)
         if wish is not None:
             return wish
         low, high = self._seen(name)
@@ -212,10 +212,10 @@ class _Quantiser:
 
     def _constant(self, name: str, node: Node, position: int, fracs: list[int]) -> str:
         values = np.asarray(self.source.constants[name])
-        origin = self.source.origins[node.output]
+        origin = self.source.origins[name]
         adds = position == 2 or not isinstance(node.op, Dense | Conv | Mul | MatMul)
         role = "bias" if adds else "weight"
-        wish = self._wish(origin, role)
+        wish = self._wish(role, origin, self.source.origins[node.output])
         if wish is not None:
             if isinstance(wish.type, FixedArray):
                 raise PrecisionError(f"layer {origin.layer!r}: weights need one format for all")
@@ -248,7 +248,7 @@ class _Quantiser:
         self.typed[node.output] = lookup.add(self.typed[node.inputs[0]])
 
     def _table_format(self, node: Node, function: Function, x: Codes, origin: Origin) -> Fixed:
-        wish = self.wishes.outputs.get(node.output) or self._wish(origin, "table")
+        wish = self.wishes.outputs.get(node.output) or self._wish("table", origin)
         if wish is not None:
             if isinstance(wish.type, FixedArray):
                 raise PrecisionError(f"layer {origin.layer!r}: a table needs one format for all")
@@ -266,8 +266,8 @@ class _Quantiser:
         assert isinstance(held, Codes)
         return held
 
-    def _wish(self, origin: Origin, role: str) -> Format | None:
-        return self.wishes.precision.find(origin, role)
+    def _wish(self, role: str, *origins: Origin) -> Format | None:
+        return self.wishes.precision.find(role, *origins)
 
     def _seen(self, name: str) -> tuple[float, float]:
         if self.wishes.ranges is None:

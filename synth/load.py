@@ -17,8 +17,8 @@ from synth.passes import imported
 __all__ = ["load_graph"]
 
 _ACCEPTED = (
-    "a path to an .onnx file, the bytes of one, an onnx.ModelProto, a Keras 3 model, a PyTorch module, "
-    "or a graph of synth"
+    "a path to an .onnx file, the bytes of one, an onnx.ModelProto, a Keras 3 model, a PyTorch "
+    "module, or a graph of synth"
 )
 
 _LATER_FILES = {
@@ -39,7 +39,7 @@ _LATER_FILES = {
 _LATER_MODULES = {
     "xgboost": "tree ensembles (XGBoost) are not read yet",
     "lightgbm": "tree ensembles (LightGBM) are not read yet",
-    "sklearn": "scikit-learn models are not read yet; neural networks can be exported with skl2onnx",
+    "sklearn": "scikit-learn models are not read yet; export networks with skl2onnx",
     "tensorflow": "TensorFlow models are read through ONNX only: export them with tf2onnx",
     "tf_keras": "Keras 2 models are read through ONNX only: export them with tf2onnx",
     "jax": "JAX functions are read through ONNX only",
@@ -65,7 +65,7 @@ def load_graph(
     dimensions
         Sizes of the model's symbolic dimensions, the batch excepted: ``{"seq": 20}``.
     shapes
-        Of the inputs of a PyTorch module, by argument of `forward`, batch first: ``{"x": (1, 16)}``.
+        Of a PyTorch module's inputs, by argument of `forward`, batch first: ``{"x": (1, 16)}``.
 
     Raises
     ------

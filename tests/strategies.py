@@ -1,10 +1,11 @@
 """Hypothesis strategies of whole graphs, for every test that asks whether two things agree.
 
-`imported_graphs` draws small valid graphs of the imported stage over all of its operations: dense and
-convolutional layers, branches that meet again, several inputs and outputs, pools, data movement, all
-activations, softmax. Values stay within a few units, and functions see only what they are made for
-(logarithms of positive numbers, reciprocals away from 0), so that fixed-point formats of moderate
-width suit them all. Constants come from a seed: Hypothesis shrinks the structure, not each number.
+`imported_graphs` draws small valid graphs of the imported stage over all of its operations: dense
+and convolutional layers, branches that meet again, several inputs and outputs, pools, data
+movement, all activations, softmax. Values stay within a few units, and functions see only what
+they are made for (logarithms of positive numbers, reciprocals away from 0), so that fixed-point
+formats of moderate width suit them all. Constants come from a seed: Hypothesis shrinks the
+structure, not each number.
 """
 
 from collections.abc import Callable, Mapping
@@ -93,10 +94,11 @@ class Draft:
         return self.build.add(op, *inputs, name=name, origin=Origin(self.layer))
 
     def broadcastable(self, shape: Shape) -> Shape:
-        """Draw a shape that broadcasts to this one: per element, channel (first or last) or tensor."""
+        """Draw a shape that broadcasts to this one: per element, by one axis, or a scalar."""
         kinds = [shape, (1,) * len(shape)]
-        for axis in range(len(shape)):
-            kinds.append(tuple(n if i == axis else 1 for i, n in enumerate(shape)))
+        kinds += [
+            tuple(n if i == axis else 1 for i, n in enumerate(shape)) for axis in range(len(shape))
+        ]
         return self.draw(st.sampled_from(kinds))
 
 
@@ -241,7 +243,8 @@ def _broadcasts(a: Shape, b: Shape) -> bool:
 
 def _select(d: Draft, x: str) -> str:
     relation = d.pick("<", "<=", ">", ">=", "==")
-    condition = d.add(Compare(relation), x, d.constant(d.broadcastable(d.shape(x))))  # type: ignore[arg-type]
+    threshold = d.constant(d.broadcastable(d.shape(x)))
+    condition = d.add(Compare(relation), x, threshold)  # type: ignore[arg-type]
     return d.add(Select(), condition, x, d.constant(d.broadcastable(d.shape(x))))
 
 
@@ -273,7 +276,7 @@ def _prelu(d: Draft, x: str) -> str:
 
 
 def _function(d: Draft, x: str) -> str:
-    """Functions on their domains: exponentials bounded, logarithms and reciprocals of 1 and more."""
+    """Functions on their domains: exponentials bounded, logarithms and reciprocals from 1 on."""
     kind = d.pick("exp", "log", "sqrt", "reciprocal", "div")
     if kind == "exp":
         return d.add(Function("exp"), d.add(Clip(-4.0, 2.0), x))
@@ -416,7 +419,7 @@ def random_feeds(graph: Graph, events: int, seed: int = 0) -> dict[str, Array]:
 
 
 def with_batch(graph: Graph, batch: int) -> Graph:
-    """Return a graph per event as the reader delivers it: with a batch axis of this size in front."""
+    """Return a graph per event as the reader delivers it: with a batch axis in front."""
     build = Builder(graph.name, graph.stage)
     for name in graph.inputs:
         kind = graph.tensor(name)

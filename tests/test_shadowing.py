@@ -13,12 +13,11 @@ ROOT = Path(__file__).parents[1]
 
 
 def run(code: str, *folders: Path) -> subprocess.CompletedProcess[str]:
-    # "-c" puts the working folder in front of the path, so that must not be the repository.
     path = os.pathsep.join(map(str, [*folders, ROOT]))
     return subprocess.run(
-        [sys.executable, "-c", code],
+        # -P keeps the working folder off the path.
+        [sys.executable, "-P", "-c", code],
         env=os.environ | {"PYTHONPATH": path},
-        cwd=Path(__file__).parent,
         capture_output=True,
         text=True,
         check=False,

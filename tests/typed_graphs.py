@@ -1,4 +1,4 @@
-"""Random typed graphs for Hypothesis: every operation of the typed stage, small shapes, odd formats.
+"""Random typed graphs for Hypothesis: every operation of the stage, small shapes, odd formats.
 
 Each maker below adds one operation (with what it needs around it) that fits the value it is given.
 `feeds` makes batches of extremes, zeros and random codes for a graph.
@@ -73,7 +73,7 @@ def typed_graphs(
     inputs
         The greatest number of inputs.
     """
-    return _graphs(most, tuple(kinds or KINDS), wide, arrays, inputs)
+    return _graphs(most=most, kinds=tuple(kinds or KINDS), wide=wide, arrays=arrays, inputs=inputs)
 
 
 def fixed_formats(wide: bool = True) -> st.SearchStrategy[Fixed]:
@@ -118,7 +118,7 @@ def _codes(kind: Codes, events: int, rng: np.random.Generator) -> np.ndarray[Any
 
 @st.composite
 def _graphs(
-    draw: Draw, most: int, kinds: tuple[str, ...], wide: bool, arrays: bool, inputs: int
+    draw: Draw, *, most: int, kinds: tuple[str, ...], wide: bool, arrays: bool, inputs: int
 ) -> Graph:
     work = _Work(draw, Builder("random", Stage.TYPED), wide)
     for i in range(draw(st.integers(1, inputs))):
@@ -161,7 +161,7 @@ class _Work:
         shape = tuple(self.draw(st.integers(1, 4)) for _ in range(rank))
         fmt: Fixed | FixedArray = self.draw(fixed_formats(self.wide))
         if arrays and self.draw(st.integers(0, 4)) == 0:
-            fmt = self.per_element(shape, st.just(fmt.frac))
+            fmt = self.per_element(shape, st.integers(-4, 12))
         self.live.append(self.build.input(name, Codes.full(shape, fmt)))
 
     def per_element(self, shape: Shape, around: st.SearchStrategy[int]) -> FixedArray:

@@ -58,7 +58,7 @@ class DemoResult:
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON holds it."""
-        whole = {
+        whole: dict[str, Any] = {
             "folder": str(self.folder),
             "times": self.times,
             "quality": [asdict(quality) for quality in self.quality],

@@ -69,8 +69,8 @@ def _inputs(
     tensors = getattr(model, "inputs", None)
     if not tensors:
         raise ModelError(
-            f"the Keras model {model.name!r} has no input layer, so its shapes are unknown; begin it "
-            "with keras.Input(shape) or rebuild it as a functional model"
+            f"the Keras model {model.name!r} has no input layer, so its shapes are unknown; begin "
+            "it with keras.Input(shape) or rebuild it as a functional model"
         )
     given: dict[str, Shape] = dict(shapes or {})
     if isinstance(example, Mapping):

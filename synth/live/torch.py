@@ -130,15 +130,14 @@ def _examples(
     required = [name for name, needed in names.items() if needed]
     given: Mapping[str, Array]
     if example is not None:
-        single = not isinstance(example, Mapping)
-        given = {required[0]: np.asarray(example)} if single else example  # type: ignore[assignment]
+        given = example if isinstance(example, Mapping) else {required[0]: np.asarray(example)}
     elif shapes:
         given = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     else:
         sketch = ", ".join(f"{name!r}: (1, 16)" for name in required)
         raise ModelError(
-            "a PyTorch module does not know the shape of its input; give the shape of each argument "
-            f"of its forward(), batch first: shapes={{{sketch}}}"
+            "a PyTorch module does not know the shape of its input; give the shape of each "
+            f"argument of its forward(), batch first: shapes={{{sketch}}}"
         )
     if not set(required) <= set(given) <= set(names):
         raise ModelError(

@@ -5,7 +5,7 @@ arithmetic on static shapes never enters the graph.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -17,7 +17,7 @@ from synth.ir.graph import Builder, Origin
 from synth.ir.op import Op
 from synth.ir.ops import Reshape
 from synth.ir.types import Shape, Tensor
-from synth.onnx.inputs import LARGEST
+from synth.onnx.inputs import LARGEST, LONGEST
 from synth.onnx.records import NodeRecord
 
 __all__ = ["Call", "Value"]
@@ -103,16 +103,27 @@ class Call:
         """Return an optional operand of constant integers."""
         if self.optional(position) is None:
             return None
-        return tuple(int(n) for n in self.known(position, what).reshape(-1))
+        array = self.known(position, what)
+        if array.dtype.kind not in "iu":
+            raise FormatError(f"{self.node}: its {what} are {array.dtype.name}, not integers")
+        return tuple(int(n) for n in array.reshape(-1))
+
+    def known_floats(self, position: int, what: str) -> tuple[float, ...]:
+        """Return an optional operand of constant numbers; none if it is omitted."""
+        if self.optional(position) is None:
+            return ()
+        return tuple(float(n) for n in self.known(position, what).reshape(-1))
 
     def known_float(self, position: int, what: str) -> float | None:
         """Return an optional operand of one constant number."""
-        if self.optional(position) is None:
-            return None
+        return None if self.optional(position) is None else float(self.known_scalar(position, what))
+
+    def known_scalar(self, position: int, what: str) -> Array:
+        """Return a required operand of one constant number, in its own element type."""
         array = self.known(position, what)
         if array.size != 1:
             raise FormatError(f"{self.node}: {what} has the shape {array.shape}, not one element")
-        return float(array.reshape(()))
+        return array.reshape(())
 
     # Attributes
 
@@ -198,9 +209,7 @@ class Call:
         self.limit(shape)
         arrays = [x.array[None] for x in operands if x.array is not None]
         if len(arrays) == len(operands):
-            with np.errstate(all="ignore"):
-                result = op.evaluate(*arrays)[0]
-            return self.constant(result, like=operands[0])
+            return self.constant(self.fold(op.evaluate, *arrays)[0], like=operands[0])
         names = [self._placed(x) for x in operands]
         origin = Origin(self.node.layer, role)
         name = self.builder.add(op, *names, name=str(origin), origin=origin)
@@ -208,12 +217,25 @@ class Call:
         assert isinstance(kind, Tensor)
         return Value(name, kind.shape, kind.dtype)
 
+    def fold(self, function: Callable[..., Array], *arrays: Array) -> Array:
+        """Compute on constants, which need not fit together: the file is not to be trusted."""
+        try:
+            with np.errstate(all="ignore"):
+                return np.asarray(function(*arrays))
+        except (TypeError, ValueError) as error:
+            raise FormatError(f"{self.node}: its constants do not fit: {error}") from None
+
     def limit(self, shape: Sequence[int]) -> None:
         """Refuse a result that no design could hold, before any memory is taken for it."""
         if math.prod(shape) > LARGEST:
             raise FormatError(
                 f"{self.node} makes a value of shape {list(shape)}: more than {LARGEST} elements"
             )
+
+    def limit_axis(self, size: int) -> None:
+        """Refuse an axis so long that the list of its elements would exhaust memory."""
+        if size > LONGEST:
+            raise FormatError(f"{self.node} makes an axis of {size} elements: more than {LONGEST}")
 
     def reshape(self, x: Value, to: Sequence[int]) -> Value:
         """Return `x` under another shape; nothing is added if it is the same."""

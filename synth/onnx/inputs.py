@@ -7,15 +7,15 @@ from synth.errors import FormatError, ShapeError, UnsupportedOp
 from synth.ir.types import Shape, Tensor
 from synth.onnx.records import InputRecord
 
-__all__ = ["LARGEST", "input_types"]
+__all__ = ["LARGEST", "LONGEST", "input_types"]
 
-LARGEST = 1 << 31
+LARGEST = 1 << 28
 """Elements that a single value may have. No design comes near; a hostile file would."""
+LONGEST = 1 << 22
+"""Elements along an axis whose elements are picked one by one."""
 
 
-def input_types(
-    inputs: Sequence[InputRecord], dimensions: Mapping[str, int]
-) -> dict[str, Tensor]:
+def input_types(inputs: Sequence[InputRecord], dimensions: Mapping[str, int]) -> dict[str, Tensor]:
     """Return the type of each input; a batch axis without a size is 1.
 
     Raises

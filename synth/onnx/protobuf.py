@@ -41,8 +41,9 @@ _ELEMENTS: dict[int, str] = {
     TensorProto.UINT64: "uint64",
     TensorProto.BOOL: "bool",
 }
-_BYTES = {name: np.dtype("uint16" if name == "bfloat16" else name).itemsize
-          for name in _ELEMENTS.values()}
+_BYTES = {
+    name: np.dtype("uint16" if name == "bfloat16" else name).itemsize for name in _ELEMENTS.values()
+}
 
 
 def load(model: str | Path | bytes | ModelProto) -> ModelRecord:

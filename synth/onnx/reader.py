@@ -119,5 +119,3 @@ class _Reader:
             held = self.builder.add(Reshape(value.shape), held, origin=Origin(output))
         names[held] = output
         return held
-
-

@@ -1,9 +1,9 @@
 """Passes: graph to graph, one a file.
 
-`imported` is what every front end runs: the graph of one event, its constants computed. `prepare` is
-what the choice of number formats starts from: the same function of primitives only, as few as can be.
-Types are inferred anew, and so checked, as each pass rebuilds the graph. What survives keeps its name
-and its origin, so that the values of both can be compared by name.
+`imported` is what every front end runs: the graph of one event, its constants computed. `prepare`
+is what the choice of number formats starts from: the same function of primitives only, as few as
+can be. Types are inferred anew, and so checked, as each pass rebuilds the graph. What survives
+keeps its name and its origin, so that the values of both can be compared by name.
 """
 
 from synth.ir import Graph
@@ -13,6 +13,7 @@ from synth.passes.fold_constants import fold_constants
 from synth.passes.layout import layout
 from synth.passes.remove_identities import remove_identities
 from synth.passes.rewrite import to_fixpoint
+from synth.passes.sink_squeezes import sink_squeezes
 from synth.passes.strip_batch import explain_batch, strip_batch
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "layout",
     "prepare",
     "remove_identities",
+    "sink_squeezes",
     "strip_batch",
 ]
 
@@ -39,4 +41,4 @@ def prepare(graph: Graph) -> Graph:
 
 
 def _simplified(graph: Graph) -> Graph:
-    return to_fixpoint(graph, fold_constants, remove_identities, layout, fold_affine)
+    return to_fixpoint(graph, fold_constants, remove_identities, layout, sink_squeezes, fold_affine)

@@ -1,7 +1,7 @@
 """Takes composites apart into the primitives of the typed stage; the values are floats still.
 
-Each intermediate has a role of its own in the layer (exp, sum, reciprocal, ...), by which a precision
-can be given to it.
+Each intermediate has a role of its own in the layer (exp, sum, reciprocal, ...), by which a
+precision can be given to it.
 """
 
 from typing import cast
@@ -67,7 +67,7 @@ def _reciprocal(work: Rewrite, node: Node, x: str) -> str:
 
 
 def _log_softmax(work: Rewrite, node: Node) -> str | None:
-    """``log softmax x = d - log sum exp d`` with ``d = x - max x``: the quotient is never formed."""
+    """``log softmax x = d - log sum exp d``, ``d = x - max x``: the quotient is never formed."""
     producer = work.producer(node.inputs[0])
     named = cast(Function, node.op).name == "log"
     if not named or producer is None or not isinstance(producer.op, Softmax):

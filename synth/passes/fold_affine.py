@@ -1,8 +1,8 @@
 """Folds multiplications and additions of constants into kernels: batch normalisation, above all.
 
-What follows a dense layer or a convolution goes into its kernel and bias, what precedes it as well, and
-what remains becomes at most one product and one sum. Kernels are computed in float64 from the model's
-own numbers and rounded once, to the model's element type.
+What follows a dense layer or a convolution goes into its kernel and bias, what precedes it as
+well, and what remains becomes at most one product and one sum. Kernels are computed in float64
+from the model's own numbers and rounded once, to the model's element type.
 """
 
 from dataclasses import dataclass
@@ -132,7 +132,7 @@ class _State:
         return self._emit_layer(work, node, Node(node.op, work.inputs(node), ""), x, kernel)
 
     def _kernel(self, work: Rewrite, layer: Node) -> _Kernel:
-        """Return a layer's kernel before rounding; `layer` is a new node, or an old one not yet added."""
+        """Return the kernel before rounding of a new layer, or of an old one not yet added."""
         if layer.output in self.kernels:
             return self.kernels[layer.output]
         arrays = [work.array(work.new.get(name, name)) for name in layer.inputs[1:]]

@@ -1,9 +1,10 @@
 """Moves transpositions towards the outputs until they cancel, or a dense kernel absorbs them.
 
-ONNX computes channels first, the graph channels last, and the reader stands a transposition on either
-side of each convolution and pool. Below, everything that is indifferent to the order of axes computes
-in the order in which its operand comes, and the transposition goes behind it, where it meets its
-inverse. One remains at an input whose channels come first, none where they come last or are one.
+ONNX computes channels first, the graph channels last, and the reader stands a transposition on
+either side of each convolution and pool. Below, everything that is indifferent to the order of
+axes computes in the order in which its operand comes, and the transposition goes behind it, where
+it meets its inverse. One remains at an input whose channels come first, none where they come last
+or are one.
 """
 
 from collections.abc import Callable
@@ -165,7 +166,7 @@ def _transpose(work: Rewrite, node: Node) -> str | None:
 
 
 def _flatten(work: Rewrite, node: Node) -> str | None:
-    """Flatten before the transposition and put elements into order behind, where kernels absorb it."""
+    """Flatten before the transposition, and order the elements behind where kernels absorb it."""
     (x,) = work.inputs(node)
     found = _before(work, x)
     if found is None or not _absorbed(work, node.output):

@@ -47,7 +47,8 @@ def _kind(producers: Mapping[str, Node], name: str) -> str:
 
 
 def _rebuilt(graph: Graph, ends: Mapping[str, Node]) -> Graph:
-    readers, names = graph.consumers(), {}
+    readers = graph.consumers()
+    names: dict[str, str] = {}
     for output, node in ends.items():
         before = node.inputs[0]
         computed = before not in graph.inputs and before not in graph.constants

@@ -31,12 +31,12 @@ __all__ = ["keeps_order", "remove_identities"]
 
 
 def remove_identities(graph: Graph) -> Graph:
-    """Return the graph without operations that do nothing; every value stays bit for bit the same."""
+    """Return the graph without operations that do nothing; values stay bit for bit the same."""
     return to_fixpoint(graph, lambda g: rewrite(g, _RULES))
 
 
 def keeps_order(permutation: tuple[int, ...], shape: Shape) -> bool:
-    """Whether a transposition of this shape moves axes of size 1 only, so that a reshape does it."""
+    """Whether a transposition of this shape moves axes of size 1 only: a reshape does it."""
     moved = [axis for axis in permutation if shape[axis] != 1]
     return moved == sorted(moved)
 

@@ -5,7 +5,8 @@ anew (a transposed twin, a part of a composite) gets a name that the graph did n
 therefore be compared by name before and after every pass.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Mapping
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from synth.exact import Array
 from synth.ir import Builder, Graph, Node, Op, Origin, Shape, Tensor
 from synth.ir.ops import Movement, Reshape
 
-__all__ = ["Rewrite", "Rule", "rewrite", "to_fixpoint"]
+__all__ = ["Rewrite", "Rule", "finish", "rewrite", "to_fixpoint"]
 
 Rule = Callable[["Rewrite", Node], str | None]
 """Returns the new value that stands for the node's result, or None to keep the node as it is."""
@@ -85,7 +86,7 @@ class Rewrite:
         return kind.dtype
 
     def sole(self, old: str) -> bool:
-        """Whether an old value has one reader, is no output, and shares its new value with no other."""
+        """Whether an old value has one reader, is no output, and has its new value for itself."""
         return (
             len(self._readers[old]) == 1
             and old not in self.graph.outputs
@@ -137,7 +138,7 @@ class Rewrite:
         return self.result(node, node.op, *self.inputs(node))
 
     def same(self, node: Node, x: str) -> str | None:
-        """Let `x` stand for the node's result, unless that is an output and `x` has a name to keep."""
+        """Let `x` stand for the node's result, unless both have names to keep."""
         if node.output in self.graph.outputs:
             claimed = {self.new.get(name, name) for name in self.graph.outputs}
             if x not in self.nodes or x in claimed:
@@ -169,19 +170,31 @@ def rewrite(graph: Graph, rules: Mapping[type[Op], Rule]) -> Graph:
 def finish(work: Rewrite) -> Graph:
     """Return the new graph, its outputs under their old names."""
     outputs = work.graph.outputs
-    claimed = [work.new[name] for name in outputs]
+    claimed = Counter(work.new[name] for name in outputs)
     renames: dict[str, str] = {}
-    for old, new in zip(outputs, claimed, strict=True):
-        if new == old or renames.get(new) == old:
+    for old in outputs:
+        new = work.new[old]
+        if new in (old, *renames):
             continue
-        if new in work.nodes and claimed.count(new) == 1:
+        if new in work.nodes and claimed[new] == 1:
             renames[new] = old
         else:
             # An input, a constant or another output: a name of its own needs a node of its own.
             op = Reshape(work.shape(new))
             work.new[old] = work.build.add(op, new, name=old, origin=work.graph.origins[old])
     graph = work.build.graph([work.new[name] for name in outputs])
+    renames |= _regained(work, {*claimed, *renames, *outputs})
     return _renamed(graph, renames) if renames else graph
+
+
+def _regained(work: Rewrite, kept: Container[str]) -> dict[str, str]:
+    """Return new values that stand for an old one of their layer and role: they take its name."""
+    found: dict[str, str] = {}
+    for old, new in work.new.items():
+        free = old not in work.build.types and new not in kept and new not in found
+        if free and new in work.nodes and work.build.origins[new] == work.graph.origins[old]:
+            found[new] = old
+    return found
 
 
 def _renamed(graph: Graph, names: Mapping[str, str]) -> Graph:

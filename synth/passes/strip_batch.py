@@ -1,13 +1,15 @@
-"""Proves that a model treats the rows of its batch alike and apart, and takes the batch axis away.
+"""Proves that a model treats the events of its batch alike and apart, and strips the batch axis.
 
-Axis 0 of every input must be carried through to every output: no operation may mix, reorder, select
-or number its rows, and no constant may differ along it. Each operation has a rule that returns the
-operation of one event, or says why there is none. A batch size that a file fixes is then of no
+The batch axis is axis 0 of every input. It must be carried to axis 0 of every output: operations
+may move it, but none may mix, reorder, select or count the events on it, and no constant may
+differ along it. Each operation has a rule that returns the operation of one event and where the
+batch axis is afterwards, or says why there is none. A batch size that a file fixes is then of no
 further consequence.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from math import prod
 from typing import cast
 
 import numpy as np
@@ -31,10 +33,19 @@ from synth.ir.ops import (
 from synth.ir.ops.reduce import Pool
 from synth.passes.rewrite import Rewrite, finish
 
-__all__ = ["ELEMENT_BY_ELEMENT", "explain_batch", "strip_batch"]
+__all__ = ["ELEMENT_BY_ELEMENT", "explain_batch", "has_rule", "strip_batch"]
 
-PerEvent = Callable[[Op, Shape], Op | str]
-"""From an operation and the shape of its first operand: the operation of one event, or why none."""
+
+@dataclass(frozen=True)
+class Carried:
+    """An operation of one event, and the axis on which its result carries the batch."""
+
+    op: Op
+    axis: int
+
+
+PerEvent = Callable[[Op, Shape, int], Carried | str]
+"""From an operation, its first operand's shape and batch axis: what it is per event, or why not."""
 
 
 def strip_batch(graph: Graph) -> Graph:
@@ -42,24 +53,59 @@ def strip_batch(graph: Graph) -> Graph:
 
     An unbatched model stays whole: one event is its entire input.
     """
-    if explain_batch(graph) is not None:
+    proof = _prove(graph)
+    if isinstance(proof, str):
         return graph
     work = Rewrite(graph)
-    rows = _strip_constants(work)
-    work.start({name: _row(graph.tensor(name)) for name in graph.inputs}, without=rows.values())
+    rows = _strip_constants(work, proof)
+    types = {name: _one(graph.tensor(name)) for name in graph.inputs}
+    work.start(types, without=[name for name in graph.constants if name in work.build.types])
     for node in graph.nodes:
-        op = per_event(graph, node)
-        assert isinstance(op, Op)
-        inputs = [
-            rows[name] if name in rows and position not in op.parameters else work.new[name]
-            for position, name in enumerate(node.inputs)
-        ]
-        work.alias(node.output, work.result(node, op, *inputs))
+        carried = proof[node.output]
+        inputs = [rows.get((name, carried.at), work.new.get(name, "")) for name in node.inputs]
+        for position in node.op.parameters & set(range(len(inputs))):
+            inputs[position] = work.new[node.inputs[position]]
+        work.alias(node.output, work.result(node, carried.op, *inputs))
     return finish(work)
 
 
 def explain_batch(graph: Graph) -> str | None:
     """Return why axis 0 of the inputs is not a batch axis; None if it is one."""
+    proof = _prove(graph)
+    return proof if isinstance(proof, str) else None
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A node of the proof: its operation per event, and the batch axis before and behind it."""
+
+    op: Op
+    at: int
+    axis: int
+
+
+def _prove(graph: Graph) -> dict[str, _Step] | str:
+    """Return the steps by their results, or why there is no proof."""
+    batch = _batch(graph)
+    if isinstance(batch, str):
+        return batch
+    axes = dict.fromkeys(graph.inputs, 0)
+    steps = {}
+    for node in graph.nodes:
+        step = _step(graph, node, axes, batch)
+        if isinstance(step, str):
+            return f"{node.op.kind} of layer {graph.origins[node.output].layer!r} {step}"
+        steps[node.output] = step
+        axes[node.output] = step.axis
+    for name in graph.outputs:
+        if name not in axes:
+            return f"output {name!r} does not depend on any input"
+        if axes[name] != 0:
+            return f"output {name!r} carries the batch on axis {axes[name]}"
+    return steps
+
+
+def _batch(graph: Graph) -> int | str:
     if not graph.inputs:
         return "the model has no input"
     sizes = set()
@@ -70,114 +116,148 @@ def explain_batch(graph: Graph) -> str | None:
         sizes.add(shape[0])
     if len(sizes) != 1:
         return f"the inputs differ in the size of axis 0: {sorted(sizes)}"
-    (batch,) = sizes
-    carried = set(graph.inputs)
-    for node in graph.nodes:
-        reason = _obstacle(graph, node, carried, batch)
-        if reason:
-            return f"{node.op.kind} of layer {graph.origins[node.output].layer!r} {reason}"
-        carried.add(node.output)
-    lost = [name for name in graph.outputs if name not in carried]
-    return f"output {lost[0]!r} does not depend on any input" if lost else None
+    return sizes.pop()
 
 
-def per_event(graph: Graph, node: Node) -> Op | str:
-    """Return a node's operation on one event of the batch, or why it has none."""
-    for kind, rule in _RULES.items():
-        if isinstance(node.op, kind):
-            return rule(node.op, graph.types[node.inputs[0]].shape)
-    return node.op if type(node.op) in ELEMENT_BY_ELEMENT else "has no rule for batches"
-
-
-def _obstacle(graph: Graph, node: Node, carried: set[str], batch: int) -> str | None:
-    for position, name in enumerate(node.inputs):
-        if position in node.op.parameters or name in carried:
+def _step(graph: Graph, node: Node, axes: Mapping[str, int], batch: int) -> _Step | str:
+    operands = [x for i, x in enumerate(node.inputs) if i not in node.op.parameters]
+    found = {axes[x] for x in operands if x in axes}
+    if len(found) != 1:
+        return "does not depend on any input" if not found else "meets the batch on several axes"
+    (at,) = found
+    for name in operands:
+        if name in axes:
             continue
         if name not in graph.constants:
             return f"reads {name!r}, which does not depend on any input"
         shape = graph.types[name].shape
-        if not shape or shape[0] != 1:
-            return f"reads a constant {shape} that differs along axis 0"
-    result = per_event(graph, node)
-    if isinstance(result, str):
-        return result
+        if len(shape) <= at or shape[at] != 1:
+            return f"reads a constant {shape} that differs along axis {at}"
+    carried = per_event(node.op, graph.types[operands[0]].shape, at)
+    if isinstance(carried, str):
+        return carried
     shape = graph.types[node.output].shape
-    return None if shape[:1] == (batch,) else f"makes a shape {shape} out of batches of {batch}"
+    if shape[carried.axis] != batch:
+        return f"makes a shape {shape} out of batches of {batch}"
+    return _Step(carried.op, at, carried.axis)
 
 
-def _row(kind: Tensor) -> Tensor:
+def per_event(op: Op, shape: Shape, at: int) -> Carried | str:
+    """Return an operation on one event of a batch that its operands carry on axis `at`."""
+    for kind, rule in _RULES.items():
+        if isinstance(op, kind):
+            return rule(op, shape, at)
+    return Carried(op, at) if type(op) in ELEMENT_BY_ELEMENT else "has no rule for batches"
+
+
+def has_rule(kind: type[Op]) -> bool:
+    """Whether operations of this type can be proven to treat events apart."""
+    return issubclass(kind, tuple(_RULES)) or kind in ELEMENT_BY_ELEMENT
+
+
+def _one(kind: Tensor) -> Tensor:
     return Tensor(kind.shape[1:], kind.dtype)
 
 
-def _strip_constants(work: Rewrite) -> dict[str, str]:
-    """Add the only row of each constant that goes with a batch; under its old name if that is free."""
-    rows = {}
-    for node in work.graph.nodes:
-        for position, name in enumerate(node.inputs):
-            if name in work.graph.constants and position not in node.op.parameters:
-                rows[name] = ""
+def _strip_constants(work: Rewrite, proof: Mapping[str, _Step]) -> dict[tuple[str, int], str]:
+    """Add constants without the batch axis (by name and axis); under their old names if free."""
+    rows: dict[tuple[str, int], str] = {}
     whole = {
         n for node in work.graph.nodes for p in node.op.parameters for n in node.inputs[p : p + 1]
     }
-    for name in rows:
-        free = name if name not in whole else work.unused(f"{name}.row")
-        row = np.array(work.graph.constants[name][0])
-        rows[name] = work.build.constant(row, name=free, origin=work.graph.origins[name])
+    for node in work.graph.nodes:
+        at = proof[node.output].at
+        for position, name in enumerate(node.inputs):
+            value = work.graph.constants.get(name)
+            if value is None or position in node.op.parameters or (name, at) in rows:
+                continue
+            taken = name in whole or name in work.build.types
+            rows[name, at] = work.build.constant(
+                np.squeeze(value, axis=at).copy(),
+                name=work.unused(f"{name}.row") if taken else name,
+                origin=work.graph.origins[name],
+            )
     return rows
 
 
-def _rank_over(least: int) -> PerEvent:
-    def rule(op: Op, x: Shape) -> Op | str:
-        return op if len(x) > least else "works on axis 0"
+def _before_last(count: Callable[[Op], int]) -> PerEvent:
+    """Make the rule of an operation whose last so many axes are its own."""
+
+    def rule(op: Op, x: Shape, at: int) -> Carried | str:
+        return Carried(op, at) if at < len(x) - count(op) else _works_on(at)
 
     return rule
 
 
-def _window(op: Op, x: Shape) -> Op | str:
-    rank = len(cast(Conv, op).window.kernel) + 1
-    return op if len(x) > rank else "works on axis 0"
+def _works_on(at: int) -> str:
+    return f"works on axis {at}"
 
 
-def _axes(op: Op, x: Shape) -> Op | str:
+def _axes(op: Op, x: Shape, at: int) -> Carried | str:
     axes = cast(Reduce, op).axes
-    return "works on axis 0" if -len(x) in axes else op
+    return _works_on(at) if at - len(x) in axes else Carried(_renumbered(op, axes, x, at), at)
 
 
-def _axis(op: Op, x: Shape) -> Op | str:
-    return "works on axis 0" if cast(Concat, op).axis == -len(x) else op
+def _renumbered(op: Op, axes: tuple[int, ...], x: Shape, at: int) -> Op:
+    """Return an operation whose axes, counted from the end, lie on either side of the batch."""
+    return replace(op, axes=_without(axes, x, at))  # type: ignore[call-arg]
 
 
-def _reshape(op: Op, x: Shape) -> Op | str:
-    to = cast(Reshape, op).to
-    return f"reshapes axis 0, from {x} to {to}" if to[:1] != x[:1] else Reshape(to[1:])
+def _without(axes: tuple[int, ...], x: Shape, at: int) -> tuple[int, ...]:
+    """Return axes counted from the end as they count without the batch axis."""
+    return tuple(axis + 1 if axis < at - len(x) else axis for axis in axes)
 
 
-def _transpose(op: Op, _x: Shape) -> Op | str:
-    first, *rest = cast(Transpose, op).permutation
-    return "moves axis 0" if first else Transpose(tuple(axis - 1 for axis in rest))
+def _axis(op: Op, x: Shape, at: int) -> Carried | str:
+    axis = cast(Concat, op).axis
+    if axis == at - len(x):
+        return _works_on(at)
+    return Carried(replace(op, axis=_without((axis,), x, at)[0]), at)  # type: ignore[call-arg]
 
 
-def _pad(op: Op, _x: Shape) -> Op | str:
-    first, *rest = cast(Pad, op).pads
-    return "pads axis 0" if any(first) else Pad(tuple(rest))
+def _reshape(op: Op, x: Shape, at: int) -> Carried | str:
+    """The batch stays whole where as many elements lie before it as did before the reshape."""
+    to, before = cast(Reshape, op).to, prod(x[:at])
+    places = [i for i, size in enumerate(to) if size == x[at] and prod(to[:i]) == before]
+    if not places:
+        return f"reshapes axis {at}, from {x} to {to}"
+    axis = at if at in places else places[0]
+    return Carried(Reshape((*to[:axis], *to[axis + 1 :])), axis)
 
 
-def _slice(op: Op, x: Shape) -> Op | str:
+def _transpose(op: Op, _x: Shape, at: int) -> Carried | str:
+    permutation = cast(Transpose, op).permutation
+    rest = tuple(axis - (axis > at) for axis in permutation if axis != at)
+    return Carried(Transpose(rest), permutation.index(at))
+
+
+def _pad(op: Op, _x: Shape, at: int) -> Carried | str:
+    pads = cast(Pad, op).pads
+    if any(pads[at]):
+        return f"pads axis {at}"
+    return Carried(Pad((*pads[:at], *pads[at + 1 :])), at)
+
+
+def _slice(op: Op, x: Shape, at: int) -> Carried | str:
     op = cast(Slice, op)
     rows = list(zip(op.axes, op.starts, op.steps, op.counts, strict=True))
-    kept = [row for row in rows if row[0] != -len(x)]
-    if any(row not in kept and row[1:] != (0, 1, x[0]) for row in rows):
-        return "selects along axis 0"
+    kept = [row for row in rows if row[0] != at - len(x)]
+    if any(row not in kept and row[1:] != (0, 1, x[at]) for row in rows):
+        return f"selects along axis {at}"
     axes, starts, steps, counts = zip(*kept, strict=True) if kept else ((), (), (), ())
-    return replace(op, axes=axes, starts=starts, steps=steps, counts=counts)
+    return Carried(Slice(_without(axes, x, at), starts, steps, counts), at)
+
+
+def _window_axes(op: Op) -> int:
+    return len(cast(Conv, op).window.kernel) + 1
 
 
 _RULES: dict[type[Op], PerEvent] = {
-    Elementwise: _rank_over(0),
-    Dense: _rank_over(1),
-    MatMul: _rank_over(2),
-    Conv: _window,
-    Pool: _window,
+    Elementwise: _before_last(lambda _: 0),
+    Dense: _before_last(lambda _: 1),
+    MatMul: _before_last(lambda _: 2),
+    Conv: _before_last(_window_axes),
+    Pool: _before_last(_window_axes),
     Reduce: _axes,
     Softmax: _axes,
     Concat: _axis,

@@ -29,8 +29,14 @@ def perceptron(seed: int = 0, *, probabilities: bool = True) -> Graph:
     build = Builder("perceptron", Stage.IMPORTED)
     x = build.input("x", Tensor((SIZES[0],)))
     for i, (k, m) in enumerate(itertools.pairwise(SIZES), 1):
-        w = build.constant(rng.normal(size=(k, m)).astype(np.float32) / np.sqrt(k), name=f"w{i}")
-        b = build.constant(rng.normal(size=m).astype(np.float32) / 4, name=f"b{i}")
+        w = build.constant(
+            rng.normal(size=(k, m)).astype(np.float32) / np.sqrt(k),
+            name=f"w{i}",
+            origin=Origin(f"fc{i}", "weight"),
+        )
+        b = build.constant(
+            rng.normal(size=m).astype(np.float32) / 4, name=f"b{i}", origin=Origin(f"fc{i}", "bias")
+        )
         x = build.add(Dense(), x, w, b, name=f"fc{i}", origin=Origin(f"fc{i}"))
         if i == 1:
             x = build.add(Relu(), x, name="relu1", origin=Origin("relu1"))

@@ -13,9 +13,9 @@ def test_one_format_serves_every_role_but_the_accumulator() -> None:
     wish = parse_precision("fixed<16,6>")
     fmt = parse_format("fixed<16,6>")
     assert wish.complete
-    assert wish.find(Origin("fc1"), "weight") == fmt
-    assert wish.find(Origin("fc1"), "table") == fmt
-    assert wish.find(Origin("fc1"), "accumulator") is None
+    assert wish.find("weight", Origin("fc1")) == fmt
+    assert wish.find("table", Origin("fc1")) == fmt
+    assert wish.find("accumulator", Origin("fc1")) is None
 
 
 def test_a_layer_and_role_comes_before_a_role_and_a_role_before_the_default() -> None:
@@ -28,13 +28,13 @@ def test_a_layer_and_role_comes_before_a_role_and_a_role_before_the_default() ->
             "fc3": "fixed<7,3>",
         }
     )
-    assert wish.find(Origin("fc1"), "weight") == parse_format("fixed<6,1>")
-    assert wish.find(Origin("fc1"), "accumulator") == parse_format("fixed<20,8>")
-    assert wish.find(Origin("fc1"), "bias") == parse_format("fixed<16,6>")
-    assert wish.find(Origin("fc2"), "weight") == parse_format("fixed<8,1>")
-    assert wish.find(Origin("fc2"), "activation") == parse_format("fixed<9,4>")
-    assert wish.find(Origin("fc3"), "weight") == parse_format("fixed<7,3>")
-    assert wish.find(Origin("fc3"), "accumulator") is None
+    assert wish.find("weight", Origin("fc1")) == parse_format("fixed<6,1>")
+    assert wish.find("accumulator", Origin("fc1")) == parse_format("fixed<20,8>")
+    assert wish.find("bias", Origin("fc1")) == parse_format("fixed<16,6>")
+    assert wish.find("weight", Origin("fc2")) == parse_format("fixed<8,1>")
+    assert wish.find("activation", Origin("fc2")) == parse_format("fixed<9,4>")
+    assert wish.find("weight", Origin("fc3")) == parse_format("fixed<7,3>")
+    assert wish.find("accumulator", Origin("fc3")) is None
 
 
 def test_an_hls4ml_configuration_is_read() -> None:
@@ -47,8 +47,8 @@ def test_an_hls4ml_configuration_is_read() -> None:
         }
     )
     assert wish.default == parse_format("fixed<16,6>")
-    assert wish.find(Origin("fc1"), "weight") == parse_format("fixed<6,1>")
-    assert wish.find(Origin("fc1"), "activation") == wish.default
+    assert wish.find("weight", Origin("fc1")) == parse_format("fixed<6,1>")
+    assert wish.find("activation", Origin("fc1")) == wish.default
 
 
 @pytest.mark.parametrize(

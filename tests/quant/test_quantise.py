@@ -40,6 +40,20 @@ def test_an_accumulator_is_exact_until_it_is_named() -> None:
     assert casts(typed)["fc1.limited"] == "fixed<18,8>"
 
 
+def test_a_kernel_keeps_its_own_layer_when_a_normalisation_is_folded_into_it() -> None:
+    build = Builder("folded", Stage.IMPORTED)
+    x = build.input("x", Tensor((4,)))
+    w = build.constant(np.eye(4, dtype=np.float32) / 3, origin=Origin("fc", "weight"))
+    graph = build.graph([build.add(Dense(), x, w, name="bn", origin=Origin("bn"))])
+    wish = parse_precision(
+        {"default": "fixed<16,6>", "fc": {"weight": "fixed<4,1>"}, "bn": "fixed<9,5>"}
+    )
+    typed = quantise(graph, Wishes(wish))
+    assert typed.origins["bn.weight"] == Origin("fc", "weight")
+    assert typed.constants["bn.weight"].max() * 2.0 ** -typed.codes("bn.weight").frac == 0.375
+    assert casts(typed) == {"bn": "fixed<9,5>"}
+
+
 def test_wires_are_never_changed() -> None:
     graph = perceptron()
     features = [f"fixed<{8 + i},4>" for i in range(8)]

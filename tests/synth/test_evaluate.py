@@ -79,7 +79,7 @@ def test_wanted_intermediates_survive_steps_that_reuse_memory() -> None:
     x = batch(50)["x"]
     np.testing.assert_array_equal(found["x"], x)
     dense = x @ np.arange(-6, 6).reshape(4, 3)
-    np.testing.assert_array_equal(found["dense"], dense + [8, 0, -72])
+    np.testing.assert_array_equal(found["dense"], dense + np.array([8, 0, -72]))
     np.testing.assert_array_equal(found["cast"], np.clip(found["dense"] >> 4, -32, 31))
     np.testing.assert_array_equal(found["relu"], np.maximum(found["cast"], 0))
 
@@ -176,13 +176,13 @@ def test_the_imported_stage_runs_in_its_own_type() -> None:
     graph = build.graph([build.add(Softmax(), x, name="y")])
     found = evaluate(graph, {"x": np.array([[1.0, 2.0, 3.0]])})["y"]
     assert found.dtype == np.float32
-    np.testing.assert_allclose(found.sum(), 1, rtol=4 * np.finfo(np.float32).eps)
+    np.testing.assert_allclose(found.sum(), 1, rtol=4 * float(np.finfo(np.float32).eps))
 
 
 def test_integer_inputs_of_the_imported_stage() -> None:
     build = Builder("integers", Stage.IMPORTED)
     x = build.input("x", Tensor((2,), "int64"))
-    assert evaluate(build.graph([x]), {"x": [[1, 2]]})["x"].dtype == np.int64
+    assert evaluate(build.graph([x]), {"x": np.array([[1, 2]])})["x"].dtype == np.int64
 
 
 def test_inputs_must_be_those_of_the_graph() -> None:
@@ -211,7 +211,7 @@ def test_codes_must_be_integers() -> None:
 
 @pytest.mark.parametrize("code", [128, -129])
 def test_codes_must_lie_in_their_format(code: int) -> None:
-    with pytest.raises(PrecisionError, match="input 'x' has codes in .* outside its format fixed"):
+    with pytest.raises(PrecisionError, match=r"input 'x' has codes in .* outside its format fixed"):
         evaluate(network(), {"x": np.array([[0, 0, 0, code]])})
 
 

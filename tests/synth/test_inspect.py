@@ -89,7 +89,7 @@ def test_convolutions_count_every_position() -> None:
     ],
     ids=str,
 )
-def test_costs(op: Op, shape: tuple[int, ...], constants: list, expected: Cost) -> None:
+def test_costs(op: Op, shape: tuple[int, ...], constants: list[object], expected: Cost) -> None:
     assert one(op, shape, *constants) == expected
 
 

@@ -64,7 +64,9 @@ def test_two_inputs_of_one_name() -> None:
 
 def test_an_input_of_the_other_stage() -> None:
     build, _ = imported()
-    with pytest.raises(GraphError, match="input 'y' is fixed<4,4>.*the imported stage cannot hold"):
+    with pytest.raises(
+        GraphError, match=r"input 'y' is fixed<4,4>.*the imported stage cannot hold"
+    ):
         build.input("y", codes((2,), "fixed<4,4>"))
 
 

@@ -1,6 +1,7 @@
 """Intervals are sound everywhere (see test_reference) and, where promised, touched at both ends."""
 
 import itertools
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -71,12 +72,12 @@ def test_one_input(op: Op, text: str) -> None:
 
 
 @pytest.mark.parametrize("function", ["sum", "max", "min"])
-def test_reductions(function: str) -> None:
+def test_reductions(function: Literal["sum", "max", "min"]) -> None:
     assert_tight(one_op(Reduce(function, (-1,)), "fixed<3,1>", shape=(3,)))
 
 
 @pytest.mark.parametrize("op", [SumPool, MaxPool])
-def test_pools(op: type[Op]) -> None:
+def test_pools(op: type[SumPool | MaxPool]) -> None:
     window = Window((2,), (2,), (1,), ((1, 0),))
     assert_tight(one_op(op(window), "fixed<3,1>", shape=(3, 1)))
 

@@ -1,5 +1,6 @@
 """Graphs survive being saved; whatever else is read is refused in words."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from synth.errors import FormatError, GraphError, PrecisionError, SynthError
 from synth.evaluate import evaluate
 from synth.fixed import Format
 from synth.ir import Builder, Graph, Origin, Stage, Tensor, Window
+from synth.ir.fields import encode_op
 from synth.ir.ops import (
     Add,
     Cast,
@@ -266,16 +268,12 @@ def test_changed_weights_are_noticed() -> None:
 def test_operations_too_large_are_refused_before_they_compute(op: object, words: str) -> None:
     build, x = typed((1, 1) if isinstance(op, MaxPool) else (1,), "fixed<2,2>")
     content = json.loads(dump(build.graph([build.add(Relu(), x)]))[0])
-    from synth.ir.fields import encode_op
-
     content["nodes"][0]["op"] = encode_op(op)  # type: ignore[arg-type]
     with pytest.raises(FormatError, match=words):
         load(json.dumps(content), b"")
 
 
 def test_floats_in_the_weights_must_be_finite() -> None:
-    import hashlib
-
     build, x = imported((1,))
     text, weights = dump(build.graph([build.add(Add(), x, build.constant(np.ones(1)))]))
     bad = np.array([np.inf]).tobytes()

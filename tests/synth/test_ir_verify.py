@@ -136,12 +136,12 @@ def test_each_rule(change: Callable[[Graph], Graph], words: str) -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_constants_are_finite(value: float) -> None:
     verify(floats())
-    with pytest.raises(GraphError, match="'c' .*has 1 of 1 elements NaN or infinite"):
+    with pytest.raises(GraphError, match=r"'c' .*has 1 of 1 elements NaN or infinite"):
         verify(floats(value))
 
 
 def test_constants_have_their_element_type() -> None:
-    with pytest.raises(GraphError, match="'c' .*is of float64, but its type says float32"):
+    with pytest.raises(GraphError, match=r"'c' .*is of float64, but its type says float32"):
         verify(with_entry("constants", "c", np.ones(1))(floats()))
 
 

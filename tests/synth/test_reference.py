@@ -60,7 +60,7 @@ def test_every_operation_equals_the_reference(kind: str) -> None:
 def test_the_strategy_draws_every_operation() -> None:
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=150)
+    @settings(max_examples=500)
     @given(graph=typed_graphs())
     def run(graph: Graph) -> None:
         seen.update(node.op.kind for node in graph.nodes)

@@ -22,6 +22,23 @@ from synth.ir.ops import (
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
+__all__ = [
+    "channel_prelu",
+    "clip_attributes",
+    "clip_operands",
+    "elu",
+    "function",
+    "hard_sigmoid",
+    "hard_swish",
+    "leaky_relu",
+    "prelu",
+    "relu",
+    "selu",
+    "softplus",
+    "softsign",
+    "thresholded_relu",
+]
+
 
 @handles("Relu")
 def relu(call: Call) -> Value:
@@ -122,7 +139,8 @@ def _clip(call: Call, lo: float, hi: float) -> Value:
     if np.isnan(lo) or np.isnan(hi):
         call.refuse(f"it clips to the bounds {lo} and {hi}")
     if x.array is not None:
-        return call.constant(np.clip(x.array, lo, hi).astype(x.dtype), like=x)
+        clipped = call.fold(lambda a: np.clip(a, lo, hi).astype(a.dtype), x.array)
+        return call.constant(clipped, like=x)
     greatest = float(np.finfo(x.dtype).max) if x.dtype == "float64" else np.finfo(np.float32).max
     below, above = lo > -greatest, hi < greatest
     if below and above:

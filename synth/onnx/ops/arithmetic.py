@@ -5,10 +5,13 @@ from collections.abc import Callable
 import numpy as np
 
 from synth.errors import ShapeError
+from synth.exact import Array
 from synth.ir.op import Op
 from synth.ir.ops import Abs, Add, Div, Function, Maximum, Minimum, Mul, Neg, Sub
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
+
+__all__ = ["absolute", "binary", "binary_with_axis", "neg", "power", "variadic"]
 
 _BINARY: dict[str, Callable[[], Op]] = {"Add": Add, "Sub": Sub, "Mul": Mul, "Div": Div}
 _VARIADIC: dict[str, Callable[[], Op]] = {"Max": Maximum, "Min": Minimum, "Sum": Add, "Mean": Add}
@@ -46,8 +49,12 @@ def _integer_quotient(call: Call, a: Value, b: Value) -> Value:
     assert b.array is not None
     if not b.array.all():
         raise ShapeError(f"{call.node}: an integer is divided by zero")
-    quotient = np.abs(a.array) // np.abs(b.array) * np.sign(a.array) * np.sign(b.array)
-    return call.constant(quotient.astype(a.dtype), like=a)
+    return call.constant(call.fold(_truncated, a.array, b.array), like=a)
+
+
+def _truncated(a: Array, b: Array) -> Array:
+    quotient: Array = np.abs(a) // np.abs(b) * np.sign(a) * np.sign(b)
+    return quotient.astype(a.dtype)
 
 
 @handles("Max", "Min", "Sum", "Mean")
@@ -79,8 +86,8 @@ def power(call: Call) -> Value:
     """Constant exponents of which a product or a table makes the power."""
     x, exponent = call[0], call[1]
     if x.array is not None and exponent.array is not None:
-        with np.errstate(all="ignore"):
-            return call.constant(np.power(x.array, exponent.array).astype(x.dtype), like=x)
+        result = call.fold(lambda a, b: np.power(a, b).astype(a.dtype), x.array, exponent.array)
+        return call.constant(result, like=x)
     number = call.known_float(1, "exponents")
     if number == 1:
         return x

@@ -11,6 +11,18 @@ from synth.ir.ops import Select
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
+__all__ = [
+    "arithmetic_sequence",
+    "cast",
+    "constant",
+    "constant_of_shape",
+    "dropout",
+    "folded",
+    "identity",
+    "shape",
+    "size",
+]
+
 _CAST = {
     1: "float32",
     2: "uint8",
@@ -99,12 +111,12 @@ def size(call: Call) -> Value:
 @handles("Range", since=11)
 def arithmetic_sequence(call: Call) -> Value:
     """From start up to, and without, a limit."""
-    start, limit, delta = (call.known(i, "bounds").reshape(()) for i in range(3))
+    start, limit, delta = (call.known_scalar(i, "bound") for i in range(3))
     if delta == 0 or not all(np.isfinite(n) for n in (start, limit, delta)):
         raise FormatError(f"{call.node}: no range from {start} to {limit} in steps of {delta}")
     count = max(math.ceil((limit - start) / delta), 0)
     call.limit((count,))
-    return call.constant((start + np.arange(count) * delta).astype(start.dtype))
+    return call.constant(call.fold(lambda: (start + np.arange(count) * delta).astype(start.dtype)))
 
 
 @handles("Cast", since=6)
@@ -131,4 +143,5 @@ def cast(call: Call) -> Value:
 @handles("Floor", "Ceil", "Round", "Sign")
 def folded(call: Call) -> Value:
     """Known only of constants: arithmetic on shapes."""
-    return call.constant(_FOLDED[call.node.op_type](call.known(0, "operands")), like=call[0])
+    function = _FOLDED[call.node.op_type]
+    return call.constant(call.fold(function, call.known(0, "operands")), like=call[0])

@@ -6,6 +6,8 @@ from synth.onnx.context import Call, Value
 from synth.onnx.ops.spatial import CHANNELS_LAST, channels_last, spatial_axes, window_of
 from synth.onnx.registry import handles
 
+__all__ = ["conv"]
+
 
 @handles("Conv")
 @handles("Conv", domain=CHANNELS_LAST)

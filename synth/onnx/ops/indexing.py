@@ -10,6 +10,15 @@ from synth.ir.ops import Concat, Gather, Slice
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
+__all__ = [
+    "concat",
+    "gather",
+    "slice_attributes",
+    "slice_operands",
+    "split_attribute",
+    "split_operand",
+]
+
 
 @handles("Slice")
 def slice_attributes(call: Call) -> Value:
@@ -85,6 +94,8 @@ def _split(call: Call, sizes: tuple[int, ...] | None) -> Sequence[Value]:
     x = call[0]
     axis = call.axis(call.integer("axis", 0), x.rank)
     size, count = x.shape[axis], len(call.node.outputs)
+    if not count:
+        raise FormatError(f"{call.node} has no results")
     if sizes is None:
         part = math.ceil(size / count)
         sizes = (*(part for _ in range(count - 1)), size - part * (count - 1))
@@ -105,6 +116,8 @@ def gather(call: Call) -> Value:
     axis = call.axis(call.integer("axis", 0), x.rank)
     indices = call.known(1, "indices")
     size = x.shape[axis]
+    if indices.dtype.kind not in "iu":
+        raise FormatError(f"{call.node}: its indices are {indices.dtype.name}, not integers")
     if indices.size and not (-size <= indices.min() and indices.max() < size):
         raise ShapeError(f"{call.node}: an index is outside axis {axis} of {x.shape}")
     indices = np.where(indices < 0, indices + size, indices)
@@ -113,6 +126,7 @@ def gather(call: Call) -> Value:
     call.limit(shape)
     if x.array is not None:
         return call.constant(np.take(x.array, indices, axis=axis), like=x)
+    call.limit_axis(indices.size)
     picked = call.add(Gather(axis, tuple(indices.reshape(-1).tolist())), x)
     return call.reshape(picked, shape)
 

@@ -7,6 +7,8 @@ from synth.ir.ops import Add, Dense, MatMul, Mul, Transpose
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
+__all__ = ["gemm", "matmul"]
+
 
 @handles("Gemm")
 def gemm(call: Call) -> Value:

@@ -8,6 +8,8 @@ from synth.ir.ops import Compare, Select
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
+__all__ = ["compare", "logic", "negation", "where"]
+
 _RELATIONS: dict[str, Literal["<", "<=", ">", ">=", "=="]] = {
     "Less": "<",
     "LessOrEqual": "<=",
@@ -44,4 +46,4 @@ def negation(call: Call) -> Value:
 def logic(call: Call) -> Value:
     """Of constants only."""
     a, b = call.known(0, "operands"), call.known(1, "operands")
-    return call.constant(_LOGIC[call.node.op_type](a, b), like=call[0])
+    return call.constant(call.fold(_LOGIC[call.node.op_type], a, b), like=call[0])

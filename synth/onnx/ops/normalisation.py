@@ -10,6 +10,8 @@ from synth.onnx.context import Call, Value
 from synth.onnx.ops.spatial import CHANNELS_LAST
 from synth.onnx.registry import handles
 
+__all__ = ["batch_normalization"]
+
 
 @handles("BatchNormalization")
 @handles("BatchNormalization", domain=CHANNELS_LAST)
@@ -20,10 +22,12 @@ def batch_normalization(call: Call) -> Value:
         call.refuse("it is in training mode; export the model in evaluation mode")
     names = ("scales", "biases", "means", "variances")
     arrays = [call.known(i + 1, name).astype(np.float64) for i, name in enumerate(names)]
+    if len(shapes := {array.shape for array in arrays}) != 1:
+        raise ShapeError(f"{call.node}: its parameters differ in shape: {sorted(shapes)}")
     scale, bias, mean, variance = arrays
-    with np.errstate(all="ignore"):
-        factor = scale / np.sqrt(variance + call.number("epsilon", 1e-5))
-        offset = bias - mean * factor
+    epsilon = call.number("epsilon", 1e-5)
+    factor = call.fold(lambda: scale / np.sqrt(variance + epsilon))
+    offset = call.fold(lambda: bias - mean * factor)
     shape = _parameters(call, x, factor)
     product = call.add(Mul(), x, _constant(call, factor, shape, 1, x), role="accumulator")
     return call.add(Add(), product, _constant(call, offset, shape, 2, x).as_bias())

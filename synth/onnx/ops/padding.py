@@ -10,6 +10,8 @@ from synth.ir.ops import Concat, Gather, Pad, Slice
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
+__all__ = ["expand", "pad_attributes", "pad_operands", "tile"]
+
 _BORDERS: dict[str, Callable[[Array, tuple[int, int]], Array]] = {
     "reflect": lambda places, pad: np.pad(places, pad, "reflect"),
     "edge": lambda places, pad: np.pad(places, pad, "edge"),
@@ -87,6 +89,7 @@ def _filled(call: Call, x: Value, around: dict[int, tuple[int, int]], fill: floa
 def _mirrored(call: Call, x: Value, axis: int, pad: tuple[int, int], mode: str) -> Value:
     if mode == "reflect" and max(pad) >= x.shape[axis]:
         raise ShapeError(f"{call.node}: pads {pad} reflect more than {x.shape} holds")
+    call.limit_axis(x.shape[axis] + sum(pad))
     around = _BORDERS[mode](np.arange(x.shape[axis]), pad)
     return call.add(Gather(axis, tuple(around.tolist())), x)
 
@@ -120,6 +123,7 @@ def tile(call: Call) -> Value:
 def _repeated(call: Call, x: Value, repeats: Iterable[int]) -> Value:
     for axis, count in enumerate(repeats):
         if count != 1:
+            call.limit_axis(x.shape[axis] * count)
             places = tuple(range(x.shape[axis])) * count
             x = call.add(Gather(axis - x.rank, places), x)
     return x

@@ -17,6 +17,8 @@ from synth.onnx.ops.spatial import (
 )
 from synth.onnx.registry import handles
 
+__all__ = ["average_pool", "global_average_pool", "global_max_pool", "max_pool"]
+
 
 @handles("MaxPool")
 @handles("MaxPool", domain=CHANNELS_LAST)
@@ -85,7 +87,7 @@ def global_average_pool(call: Call) -> Value:
     """The mean of each channel."""
     x, axes = call[0], _spatial(call)
     total = call.add(Reduce("sum", axes), x, role="accumulator")
-    count = np.prod([x.shape[axis] for axis in axes])
+    count = max(int(np.prod([x.shape[axis] for axis in axes])), 1)
     return call.add(Mul(), total, call.scalar(1.0 / count, x))
 
 

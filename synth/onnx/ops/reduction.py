@@ -8,6 +8,8 @@ from synth.ir.ops import Mul, Reduce
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
+__all__ = ["reduce_attribute", "reduce_operand"]
+
 _FUNCTIONS: dict[str, Literal["sum", "max", "min"]] = {
     "ReduceSum": "sum",
     "ReduceMean": "sum",

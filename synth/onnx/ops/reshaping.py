@@ -7,6 +7,16 @@ from synth.ir.ops import Transpose
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
+__all__ = [
+    "flatten",
+    "reshape",
+    "squeeze_attribute",
+    "squeeze_operand",
+    "transpose",
+    "unsqueeze_attribute",
+    "unsqueeze_operand",
+]
+
 
 @handles("Reshape", since=5)
 def reshape(call: Call) -> Value:

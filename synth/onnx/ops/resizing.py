@@ -1,40 +1,45 @@
 """Resize and Upsample to the nearest neighbour: each axis is a `Gather` of constant positions.
 
-Positions are computed in float32, as onnxruntime does, so that ties fall alike.
+Given sizes, positions are fractions, hence exact. Given scales, which the file rounds to float32,
+they are computed in float32 as onnxruntime does, so that ties fall alike.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
 from synth.errors import FormatError, ShapeError
-from synth.exact import Array
 from synth.ir.ops import Gather
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
-_Transform = Callable[[Array, np.float32, int, int], Array]
+__all__ = ["resize", "upsample_attribute", "upsample_operand"]
 
-_HALF = np.float32(0.5)
-
-
-def _half_pixel(i: Array, scale: np.float32, _size: int, _out: int) -> Array:
-    return (i + _HALF) / scale - _HALF
+_Transform = Callable[[Any, Any, Any, Any], Any]
+"""From a position in the result, the scale, and both sizes to a place in the operand: all of them
+float32, or all of them fractions."""
 
 
-def _half_pixel_symmetric(i: Array, scale: np.float32, size: int, out: int) -> Array:
-    """Half pixels around the centre of the output that the scale would make without rounding."""
-    adjustment = np.float32(out) / (scale * np.float32(size))
-    centre = np.float32(size) / np.float32(2)
-    return centre * (1 - adjustment) + _half_pixel(i, scale, size, out)
+def _half_pixel(i: Any, scale: Any, _size: Any, _out: Any) -> Any:
+    half = type(i)(0.5)
+    return (i + half) / scale - half
 
 
-def _pytorch_half_pixel(i: Array, scale: np.float32, size: int, out: int) -> Array:
-    return _half_pixel(i, scale, size, out) if out > 1 else np.zeros_like(i)
+def _half_pixel_symmetric(i: Any, scale: Any, size: Any, out: Any) -> Any:
+    """Half pixels around the centre of the result that the scale would make without rounding."""
+    half = type(i)(0.5)
+    return size * half * (1 - out / (scale * size)) + (i + half) / scale - half
 
 
-def _align_corners(i: Array, _scale: np.float32, size: int, out: int) -> Array:
-    return i * np.float32(size - 1) / np.float32(out - 1) if out > 1 else np.zeros_like(i)
+def _pytorch_half_pixel(i: Any, scale: Any, size: Any, out: Any) -> Any:
+    return _half_pixel(i, scale, size, out) if out > 1 else i
+
+
+def _align_corners(i: Any, _scale: Any, size: Any, out: Any) -> Any:
+    return i * (size - 1) / (out - 1) if out > 1 else i
 
 
 _TRANSFORMS: dict[str, _Transform] = {
@@ -43,14 +48,14 @@ _TRANSFORMS: dict[str, _Transform] = {
     "pytorch_half_pixel": _pytorch_half_pixel,
     "align_corners": _align_corners,
     "asymmetric": lambda i, scale, _size, _out: i / scale,
-    "tf_half_pixel_for_nn": lambda i, scale, _size, _out: (i + _HALF) / scale,
+    "tf_half_pixel_for_nn": lambda i, scale, _size, _out: (i + type(i)(0.5)) / scale,
 }
 
-_ROUNDINGS: dict[str, Callable[[Array], Array]] = {
-    "round_prefer_floor": lambda x: np.ceil(x - _HALF),
-    "round_prefer_ceil": lambda x: np.floor(x + _HALF),
-    "floor": np.floor,
-    "ceil": np.ceil,
+_ROUNDINGS: dict[str, Callable[[Any], int]] = {
+    "round_prefer_floor": lambda x: math.ceil(x - type(x)(0.5)),
+    "round_prefer_ceil": lambda x: math.floor(x + type(x)(0.5)),
+    "floor": math.floor,
+    "ceil": math.ceil,
 }
 
 
@@ -64,7 +69,7 @@ def upsample_attribute(call: Call) -> Value:
 @handles("Resize", since=10)
 def upsample_operand(call: Call) -> Value:
     """The scales are an operand."""
-    return _old(call, call.known(1, "scales").tolist())
+    return _old(call, call.known_floats(1, "scales"))
 
 
 def _old(call: Call, scales: Sequence[float]) -> Value:
@@ -72,7 +77,7 @@ def _old(call: Call, scales: Sequence[float]) -> Value:
         call.refuse(f"its mode is {mode!r}; only nearest is read")
     axes = tuple(range(call[0].rank))
     rows = list(zip(axes, scales, _sizes(call, axes, scales), strict=True))
-    return _resize(call, rows, _TRANSFORMS["asymmetric"], np.floor)
+    return _resize(call, rows, _TRANSFORMS["asymmetric"], math.floor)
 
 
 @handles("Resize", since=11)
@@ -90,19 +95,19 @@ def resize(call: Call) -> Value:
     axes = call.axes(call.integers("axes") or range(x.rank), x.rank)
     if (policy := call.text("keep_aspect_ratio_policy", "stretch")) != "stretch":
         call.refuse(f"its keep_aspect_ratio_policy is {policy!r}; only stretch is read")
-    scales = [] if call.optional(2) is None else call.known(2, "scales").reshape(-1).tolist()
+    scales: Sequence[float | Fraction] = call.known_floats(2, "scales")
     sizes = call.known_ints(3, "sizes") or ()
     if scales:
         sizes = _sizes(call, axes, scales)
     elif len(sizes) != len(axes) or min(sizes, default=1) < 1:
         raise FormatError(f"{call.node}: sizes {sizes} for {len(axes)} axes of {x.shape}")
     else:
-        scales = [float(np.float32(n) / x.shape[a]) for n, a in zip(sizes, axes, strict=True)]
+        scales = [Fraction(n, x.shape[a]) for n, a in zip(sizes, axes, strict=True)]
     rows = list(zip(axes, scales, sizes, strict=True))
     return _resize(call, rows, _TRANSFORMS[coordinates], _ROUNDINGS[rounding])
 
 
-def _sizes(call: Call, axes: Sequence[int], scales: Sequence[float]) -> tuple[int, ...]:
+def _sizes(call: Call, axes: Sequence[int], scales: Sequence[float | Fraction]) -> tuple[int, ...]:
     shape = call[0].shape
     if len(scales) != len(axes) or not all(0 < scale < 1 << 31 for scale in scales):
         raise FormatError(f"{call.node}: scales {list(scales)} for {len(axes)} axes")
@@ -117,19 +122,22 @@ def _sizes(call: Call, axes: Sequence[int], scales: Sequence[float]) -> tuple[in
 
 def _resize(
     call: Call,
-    rows: Sequence[tuple[int, float, int]],
+    rows: Sequence[tuple[int, float | Fraction, int]],
     transform: _Transform,
-    rounding: Callable[[Array], Array],
+    rounding: Callable[[Any], int],
 ) -> Value:
     """Pick elements along each axis of `rows`: (axis, scale, size of the result)."""
     x = call[0]
+    if all(out == x.shape[axis] for axis, _, out in rows):
+        # Scales that change no size do nothing in onnxruntime.
+        return x
     for axis, scale, out in rows:
-        size = x.shape[axis]
-        if out == size and scale == 1:
-            continue
-        call.limit((*x.shape, out))
-        i = np.arange(out, dtype=np.float32)
-        places = rounding(transform(i, np.float32(scale), size, out))
-        indices = np.clip(places, 0, size - 1).astype(np.int64)
-        x = call.add(Gather(call.axis(axis, x.rank), tuple(indices.tolist())), x)
+        call.limit_axis(out)
+        if out != x.shape[axis] or scale != 1:
+            number = Fraction if isinstance(scale, Fraction) else np.float32
+            last = x.shape[axis] - 1
+            known = [number(n) for n in (scale, last + 1, out)]
+            places = [rounding(transform(number(i), *known)) for i in range(out)]
+            nearest = tuple(min(max(place, 0), last) for place in places)
+            x = call.add(Gather(call.axis(axis, x.rank), nearest), x)
     return x

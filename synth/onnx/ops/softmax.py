@@ -4,6 +4,8 @@ from synth.ir.ops import Function, Reduce, Softmax, Sub
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
+__all__ = ["flattened", "single"]
+
 
 @handles("Softmax", "LogSoftmax")
 def flattened(call: Call) -> Value:

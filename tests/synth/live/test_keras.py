@@ -4,6 +4,8 @@ import os
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -19,7 +21,7 @@ from synth.load import load_graph
 from synth.passes import prepare
 
 # Sums of up to a hundred float32 products of order 1, in another order than torch's.
-TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
+close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +48,7 @@ def agrees(model: keras.Model, graph: Graph, *arrays: Array) -> None:
     for candidate in (graph, prepare(graph)):
         found = evaluate(candidate, dict(zip(candidate.inputs, arrays, strict=True)))
         for name, expected in zip(candidate.outputs, predicted(model, *arrays), strict=True):
-            np.testing.assert_allclose(found[name], expected, **TOLERANCE)
+            close(found[name], expected)
 
 
 def test_a_dense_network_keeps_its_layers() -> None:
@@ -108,7 +110,10 @@ def test_several_inputs_and_outputs_and_a_model_inside() -> None:
     x = layers.Concatenate(name="join")([x, layers.Dense(2, name="side")(extra)])
     inside = keras.Sequential([keras.Input((17,)), layers.Dense(4, name="inner")], name="inside")
     x = layers.LeakyReLU(name="leaky")(inside(x))
-    outputs = [layers.Dense(2, activation="softmax", name="classes")(x), layers.Dense(1, name="mass")(x)]
+    outputs = [
+        layers.Dense(2, activation="softmax", name="classes")(x),
+        layers.Dense(1, name="mass")(x),
+    ]
     model = keras.Model([image, extra], outputs)
     graph = load_graph(model)
     assert graph.inputs == ("image", "extra")
@@ -143,5 +148,5 @@ def test_a_free_axis_needs_a_size() -> None:
 def test_another_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(ModelError, match="Keras runs on 'jax'.*KERAS_BACKEND=torch"):
+    with pytest.raises(ModelError, match=r"Keras runs on 'jax'.*KERAS_BACKEND=torch"):
         to_onnx(model)

@@ -1,5 +1,7 @@
 """Live PyTorch modules: the same predictions, under the modules' paths."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from synth.load import load_graph
 from synth.passes import prepare
 
 # Sums of up to a hundred float32 products of order 1, in another order than torch's.
-TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
+close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +33,7 @@ def agrees(model: nn.Module, graph: Graph, *shapes: Shape) -> None:
     for candidate in (graph, prepare(graph)):
         found = evaluate(candidate, dict(zip(candidate.inputs, arrays, strict=True)))
         for name, value in zip(candidate.outputs, expected, strict=True):
-            np.testing.assert_allclose(found[name], value.numpy(), **TOLERANCE)
+            close(found[name], value.numpy())
 
 
 class Network(nn.Module):
@@ -141,12 +143,16 @@ def test_an_example_serves_as_well_as_shapes() -> None:
 
 
 def test_shapes_are_needed() -> None:
-    with pytest.raises(ModelError, match=r"give the shape of each argument.*shapes={'a': \(1, 16\), 'b'"):
+    with pytest.raises(
+        ModelError, match=r"give the shape of each argument.*shapes={'a': \(1, 16\), 'b'"
+    ):
         load_graph(Two())
 
 
 def test_shapes_must_name_the_arguments() -> None:
-    with pytest.raises(ModelError, match=r"shapes are given for \['a', 'c'\], but forward\(\) takes"):
+    with pytest.raises(
+        ModelError, match=r"shapes are given for \['a', 'c'\], but forward\(\) takes"
+    ):
         load_graph(Two(), shapes={"a": (1, 4), "c": (1, 2)})
 
 
@@ -156,5 +162,5 @@ def test_shapes_have_a_batch_axis() -> None:
 
 
 def test_the_exporters_refusal_is_passed_on() -> None:
-    with pytest.raises(ModelError, match="PyTorch cannot export Linear to ONNX: .*shapes"):
+    with pytest.raises(ModelError, match=r"PyTorch cannot export Linear to ONNX: .*shapes"):
         load_graph(nn.Linear(4, 3), shapes={"input": (1, 5)})

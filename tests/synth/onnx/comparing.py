@@ -18,11 +18,12 @@ from synth.ir import Graph
 from synth.onnx import read
 
 Array = NDArray[Any]
+Attributes = dict[str, Any]
 
-FUNCTION = {"rtol": 1e-5, "atol": 1e-6}
+FUNCTION: Attributes = {"rtol": 1e-5, "atol": 1e-6}
 """Of transcendental functions: onnxruntime's approximations are within some 10 units of the last
 place of float32 (6e-8); NumPy's within 4."""
-QUOTIENT = {"rtol": 1e-6, "atol": 1e-7}
+QUOTIENT: Attributes = {"rtol": 1e-6, "atol": 1e-7}
 """Of a division done as a product with a rounded reciprocal: 2 roundings of 6e-8 each, and those of
 the sums that follow."""
 
@@ -34,14 +35,14 @@ def grid(*shape: int, seed: int = 0, dtype: str = "float32") -> Array:
 
 def node_model(
     op_type: str,
-    inputs: Mapping[str, Array],
-    constants: Mapping[str, Array] | None = None,
+    inputs: Mapping[str, Any],
+    constants: Mapping[str, Any] | None = None,
     *,
     opset: int = 13,
     outputs: Sequence[str] = ("y",),
     operands: Sequence[str] | None = None,
     domain: str = "",
-    **attributes: object,
+    **attributes: Any,
 ) -> onnx.ModelProto:
     """Return a model of one node that reads `inputs` and then `constants` (or `operands`)."""
     constants = constants or {}
@@ -54,8 +55,8 @@ def node_model(
 
 def model(
     nodes: Sequence[onnx.NodeProto],
-    inputs: Mapping[str, Array],
-    constants: Mapping[str, Array] | None = None,
+    inputs: Mapping[str, Any],
+    constants: Mapping[str, Any] | None = None,
     *,
     outputs: Sequence[str] = ("y",),
     opset: int = 13,
@@ -70,9 +71,7 @@ def model(
         [helper.make_empty_tensor_value_info(name) for name in outputs],
         [numpy_helper.from_array(x, name) for name, x in (constants or {}).items()],
     )
-    return helper.make_model(
-        made, opset_imports=[helper.make_opsetid("", opset)], ir_version=10
-    )
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
 
 
 def onnxruntime_results(made: onnx.ModelProto, inputs: Mapping[str, Array]) -> list[Array]:
@@ -98,7 +97,7 @@ def check(
     made: onnx.ModelProto,
     inputs: Mapping[str, Array],
     expected: Sequence[Array] | None = None,
-    **tolerance: float,
+    **tolerance: Any,
 ) -> Graph:
     """Hold synth to onnxruntime, or to `expected`: bit by bit, or within a tolerance."""
     graph = read(made)

@@ -1,14 +1,12 @@
 """Arithmetic, comparisons and reductions against onnxruntime."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
 from synth.errors import FormatError, ShapeError, UnsupportedOp
 from synth.onnx import read
-from tests.synth.onnx.comparing import QUOTIENT, check, grid, model, node_model
+from tests.synth.onnx.comparing import QUOTIENT, Attributes, check, grid, model, node_model
 
 PAIRS = [((2, 3), (2, 3)), ((2, 3), (3,)), ((3,), (2, 3)), ((2, 1, 3), (4, 1)), ((2, 3), ())]
 
@@ -33,7 +31,7 @@ def test_binary(
 )
 def test_broadcasting_of_an_old_opset(shape: tuple[int, ...], axis: int | None) -> None:
     a, b = grid(2, 3, 4, 5), grid(*shape, seed=1)
-    attributes = {"broadcast": 1} if axis is None else {"broadcast": 1, "axis": axis}
+    attributes: Attributes = {"broadcast": 1} if axis is None else {"broadcast": 1, "axis": axis}
     if shape == (4,):
         a = a[..., :4]
     first = a.ndim - b.ndim if axis is None else axis
@@ -56,7 +54,7 @@ def test_broadcasting_that_does_not_fit() -> None:
 def test_variadic(op_type: str, count: int, opset: int) -> None:
     shapes = [(2, 3), (3,), (1, 3)]
     inputs = {f"x{i}": grid(*shapes[i], seed=i) for i in range(count)}
-    tolerance = QUOTIENT if op_type == "Mean" else {}
+    tolerance: Attributes = QUOTIENT if op_type == "Mean" else {}
     check(node_model(op_type, inputs, opset=opset), inputs, **tolerance)
 
 
@@ -72,8 +70,8 @@ def test_variadic_needs_an_operand() -> None:
 @pytest.mark.parametrize("opset", [7, 13, 18, 23])
 def test_reduce(op_type: str, axes: list[int] | None, keepdims: int, opset: int) -> None:
     x = grid(2, 3, 4)
-    attributes: dict[str, Any] = {"keepdims": keepdims}
-    constants = {}
+    attributes: Attributes = {"keepdims": keepdims}
+    constants: Attributes = {}
     if axes and opset < 11:
         axes = [axis % 3 for axis in axes]
     if axes and opset >= (13 if op_type == "ReduceSum" else 18):

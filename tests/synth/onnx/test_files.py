@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,7 +25,7 @@ def test_a_path_bytes_and_a_model_are_the_same(tmp_path: Path) -> None:
     graphs = [read(path), read(str(path)), read(path.read_bytes()), read(gemm())]
     assert [graph.name for graph in graphs] == ["tagger", "tagger", "small", "small"]
     for graph in graphs:
-        np.testing.assert_array_equal(*synth_results(graph, x), *synth_results(graphs[0], x))
+        np.testing.assert_array_equal(synth_results(graph, x), synth_results(graphs[0], x))
     assert read(path, name="other").name == "other"
 
 
@@ -54,7 +55,9 @@ def test_a_file_larger_than_protobuf_allows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", [0.1, 0.5, 0.9, 0.99])
 def test_a_truncated_file(part: float) -> None:
     data = gemm().SerializeToString()
-    with pytest.raises(FormatError, match="the model is (truncated or no ONNX model|no ONNX model)"):
+    with pytest.raises(
+        FormatError, match=r"the model is (truncated or no ONNX model|no ONNX model)"
+    ):
         read(data[: int(len(data) * part)])
 
 
@@ -136,16 +139,16 @@ def test_half_precision_is_carried_in_float32() -> None:
 def test_weights_must_be_finite(value: float) -> None:
     w = grid(4, 2)
     w[2, 1] = value
-    message = (
-        r"Gemm node 'node_1': tensor 'w' holds 1 values that are NaN or infinite, the first at \[2, 1\]"
-    )
+    message = r"Gemm node 'node_1': tensor 'w' holds 1 values .* infinite, the first at \[2, 1\]"
     with pytest.raises(FormatError, match=message):
         read(node_model("Gemm", {"x": grid(1, 4)}, {"w": w}))
 
 
 def test_values_must_have_distinct_names() -> None:
     twice = [helper.make_node("Relu", ["x"], ["y"], name=name) for name in ("one", "two")]
-    with pytest.raises(FormatError, match="Relu node 'two' computes 'y', but so does Relu node 'on"):
+    with pytest.raises(
+        FormatError, match="Relu node 'two' computes 'y', but so does Relu node 'on"
+    ):
         read(model(twice, {"x": grid(1)}))
     over = [helper.make_node("Relu", ["x"], ["x"], name="over")]
     with pytest.raises(FormatError, match="'over' computes 'x', but so does an input or initial"):
@@ -208,7 +211,27 @@ def test_attributes_of_the_wrong_type() -> None:
     with pytest.raises(FormatError, match="attribute 'scales' is 1, not a list of numbers"):
         read(node_model("Upsample", x, opset=7, scales=1))
     with pytest.raises(FormatError, match="attribute 'mode' is 1, not text"):
-        read(node_model("Upsample", x, {"s": np.float32([1, 1])}, opset=9, mode=1))
+        read(node_model("Upsample", x, {"s": np.array([1, 1], np.float32)}, opset=9, mode=1))
+
+
+def test_constants_that_do_not_fit() -> None:
+    x, nan = {"x": grid(4)}, np.array([np.nan], np.float32)
+    with pytest.raises(
+        FormatError, match="Reshape node 'node_1': its sizes are float32, not integ"
+    ):
+        read(node_model("Reshape", x, {"to": nan}))
+    with pytest.raises(FormatError, match="its indices are float32, not integers"):
+        read(node_model("Gather", x, {"i": nan}))
+    with pytest.raises(FormatError, match="Or node 'node_1': its constants do not fit: operands"):
+        read(node_model("Or", {}, {"a": np.ones(2, bool), "b": np.ones(3, bool)}))
+    with pytest.raises(
+        FormatError, match="ReduceMax node 'node_1': its constants do not fit: zero"
+    ):
+        read(node_model("ReduceMax", {}, {"a": np.zeros((0, 2), np.float32)}))
+    made = node_model("Split", x, outputs=())
+    made.graph.output.append(helper.make_empty_tensor_value_info("x"))
+    with pytest.raises(FormatError, match="Split node 'node_1' has no results"):
+        read(made)
 
 
 def test_inputs_that_are_no_tensors() -> None:
@@ -225,7 +248,9 @@ def test_inputs_that_are_no_tensors() -> None:
 def test_sparse_initializers() -> None:
     made = gemm()
     made.graph.sparse_initializer.add()
-    with pytest.raises(FormatError, match="holds sparse initializers; export it with dense weights"):
+    with pytest.raises(
+        FormatError, match="holds sparse initializers; export it with dense weights"
+    ):
         read(made)
 
 
@@ -237,13 +262,11 @@ def beside(tmp_path: Path) -> Path:
     """A model whose weights lie in a file beside it."""
     path = tmp_path / "model" / "tagger.onnx"
     path.parent.mkdir()
-    onnx.save(
-        gemm(), path, save_as_external_data=True, location="weights.bin", size_threshold=0
-    )
+    onnx.save(gemm(), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     return path
 
 
-def relocated(path: Path, **entries: object) -> Path:
+def relocated(path: Path, **entries: Any) -> Path:
     """Say that the first tensor lies elsewhere."""
     made = onnx.load(path, load_external_data=False)
     tensor = made.graph.initializer[0]
@@ -256,16 +279,20 @@ def relocated(path: Path, **entries: object) -> Path:
 
 def test_external_data_beside_the_model(beside: Path) -> None:
     x = {"x": grid(1, 4)}
-    np.testing.assert_array_equal(*synth_results(read(beside), x), *synth_results(read(gemm()), x))
+    ours, reference = (synth_results(read(made), x) for made in (beside, gemm()))
+    np.testing.assert_array_equal(ours, reference)
 
 
 def test_external_data_of_a_model_in_memory(beside: Path) -> None:
-    with pytest.raises(FormatError, match="the model came without a folder; give its path, or load"):
+    with pytest.raises(
+        FormatError, match="the model came without a folder; give its path, or load"
+    ):
         read(beside.read_bytes())
 
 
 @pytest.mark.parametrize(
-    "location", ["../secret", "/etc/hostname", "a/../../secret", "", "C:\\secret", "..\\secret", "."]
+    "location",
+    ["../secret", "/etc/hostname", "a/../../secret", "", "C:\\secret", "..\\secret", "."],
 )
 def test_external_data_outside_the_folder(beside: Path, location: str) -> None:
     (beside.parent.parent / "secret").write_bytes(bytes(32))
@@ -293,7 +320,9 @@ def test_external_data_that_is_no_file(beside: Path) -> None:
 
 
 def test_external_data_of_the_wrong_size(beside: Path) -> None:
-    message = r"tensor 'w' needs 32 bytes, but the file 'weights.bin' of \d+ bytes offers 8 at offset"
+    message = (
+        r"tensor 'w' needs 32 bytes, but the file 'weights.bin' of \d+ bytes offers 8 at offset"
+    )
     with pytest.raises(FormatError, match=message):
         read(relocated(beside, location="weights.bin", length=8))
     with pytest.raises(FormatError, match="offers 32 at offset 999999"):

@@ -1,7 +1,5 @@
 """Pools against onnxruntime."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -10,7 +8,7 @@ from onnx import ModelProto
 
 from synth.errors import FormatError, ShapeError, UnsupportedOp
 from synth.onnx import read
-from tests.synth.onnx.comparing import QUOTIENT, check, grid, node_model
+from tests.synth.onnx.comparing import QUOTIENT, Attributes, check, grid, node_model
 
 
 @st.composite
@@ -20,7 +18,7 @@ def pools(draw: st.DrawFn, op_type: str) -> tuple[ModelProto, dict[str, np.ndarr
     opset = draw(st.sampled_from([7, 10, 11, 13, 18, 19, 22, 23]))
     kernel = [draw(st.integers(1, 4)) for _ in range(rank)]
     spatial = [draw(st.integers(2, 9)) for _ in range(rank)]
-    attributes: dict[str, Any] = {
+    attributes: Attributes = {
         "kernel_shape": kernel,
         "strides": [draw(st.integers(1, 3)) for _ in range(rank)],
     }
@@ -88,7 +86,9 @@ def test_global_pools(shape: tuple[int, ...], opset: int) -> None:
 def test_indices_of_maxima_are_refused_only_if_somebody_reads_them() -> None:
     x = grid(1, 1, 4)
     made = node_model("MaxPool", {"x": x}, outputs=("y", "places"), kernel_shape=[2])
-    with pytest.raises(UnsupportedOp, match="MaxPool node 'node_1': its second result, the indices"):
+    with pytest.raises(
+        UnsupportedOp, match="MaxPool node 'node_1': its second result, the indices"
+    ):
         read(made)
     del made.graph.output[1]
     check(made, {"x": x})
@@ -96,7 +96,7 @@ def test_indices_of_maxima_are_refused_only_if_somebody_reads_them() -> None:
 
 def test_what_does_not_fit() -> None:
     x = grid(1, 1, 4)
-    with pytest.raises(ShapeError, match="a window of 6 .* does not fit an axis of 4"):
+    with pytest.raises(ShapeError, match=r"a window of 6 .* does not fit an axis of 4"):
         read(node_model("MaxPool", {"x": x}, kernel_shape=[6]))
     with pytest.raises(ShapeError, match=r"a window of 6 does not fit an axis of 4 padded by"):
         read(node_model("MaxPool", {"x": x}, kernel_shape=[6], ceil_mode=1))

@@ -164,7 +164,9 @@ def test_all_unsupported_nodes_stand_in_one_message() -> None:
 
 def test_unknown_operators_come_before_dimensions_without_a_value() -> None:
     made = symbolic(node_model("Erf", {"x": grid(1, 3)}), "x", "batch", "seq")
-    with pytest.raises(UnsupportedOp, match=r"1 node of 'small' cannot be read:\n  Erf node 'node_1'"):
+    with pytest.raises(
+        UnsupportedOp, match=r"1 node of 'small' cannot be read:\n  Erf node 'node_1'"
+    ):
         read(made)
 
 
