@@ -94,9 +94,9 @@ def test_a_trace_shows_the_values_that_are_wanted(project: Path) -> None:
 
 def test_traces_are_compiled_in_on_demand(simulation: Csim, project: Path) -> None:
     feeds = random_codes(GRAPH)
-    with pytest.raises(ToolError, match="compile it with compile_csim\\(trace=True\\)"):
+    with pytest.raises(ToolError, match=r"compile it with compile_csim\(trace=True\)"):
         simulation.trace(feeds)
-    with pytest.raises(ShapeError, match="has no values \\['conv9'\\]"):
+    with pytest.raises(ShapeError, match=r"has no values \['conv9'\]"):
         compile_csim(project, trace=True).trace(feeds, ["conv9"])
 
 
@@ -116,7 +116,7 @@ def test_inputs_that_differ_in_events_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_project_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProjectError, match="holds no project: manifest.json cannot be read"):
+    with pytest.raises(ProjectError, match=r"holds no project: manifest\.json cannot be read"):
         compile_csim(tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps({"backend": "verilog"}))
     with pytest.raises(ProjectError, match="holds no project of the vitis backend"):
@@ -138,10 +138,10 @@ def test_a_missing_compiler_is_named_with_the_remedy(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     assert find_compiler() is None
-    with pytest.raises(ToolError, match="no C\\+\\+ compiler: none is on PATH; install g\\+\\+"):
+    with pytest.raises(ToolError, match=r"no C\+\+ compiler: none is on PATH; install g\+\+"):
         require_compiler()
     monkeypatch.setenv("CXX", "nowhere++")
-    with pytest.raises(ToolError, match="CXX names 'nowhere\\+\\+', which is not on PATH"):
+    with pytest.raises(ToolError, match=r"CXX names 'nowhere\+\+', which is not on PATH"):
         require_compiler()
 
 
@@ -179,7 +179,7 @@ def test_the_vendors_types_come_with_their_licence() -> None:
 def test_missing_headers_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     ap_types_files.cache_clear()
     monkeypatch.setattr("projects.vendored.find_spec", lambda _: None)
-    with pytest.raises(ToolError, match="pip install 'hls4ml==1.3.\\*'"):
+    with pytest.raises(ToolError, match=r"pip install 'hls4ml==1\.3\.\*'"):
         ap_types_files()
     ap_types_files.cache_clear()
 
