@@ -158,9 +158,10 @@ class Evaluator:
         values = dict(self._constants)
         for name in self.graph.inputs:
             part = np.asarray(feeds[name])[events]
-            if wires is not None:
-                part = self._encoded(name, part, wires.get(name))
-            values[name] = self._enter(name, part)
+            if wires is None:
+                values[name] = self._enter(name, part)
+            else:
+                values[name] = self._aligned(name, self._encoded(name, part, wires.get(name)))
         for step in self._steps:
             values[step.output] = step.run(*[values[x] for x in step.inputs])
             for name in step.last_use:
@@ -197,6 +198,11 @@ class Evaluator:
                 f"input {name!r} has codes in {array.min()}..{array.max()}, outside its format "
                 f"{kind.format}; cast or encode them first"
             )
+        return self._aligned(name, array)
+
+    def _aligned(self, name: str, array: Array) -> Array:
+        """Return codes of an input in its carrier and in units of its finest LSB."""
+        kind = self.graph.codes(name)
         if isinstance(kind.format, Fixed):
             return convert(array, carrier(kind.interval.magnitude))
         return integers(align(array, kind.frac - np.asarray(kind.format.frac)))
