@@ -189,7 +189,7 @@ def test_the_vendors_types_come_with_their_licence() -> None:
 
 def test_a_wheel_without_headers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("projects.vendored.find_spec", lambda _: find_spec("synth"))
-    with pytest.raises(ToolError, match=r"hls4ml ships no ap_types headers in .*: install hls4ml 1"):
+    with pytest.raises(ToolError, match=r"hls4ml ships no ap_types headers in .*: install"):
         ap_types_folder()
 
 
