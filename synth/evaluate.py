@@ -39,7 +39,7 @@ from synth.ir.graph import Graph, Node, Stage
 from synth.ir.ops import Cast, Conv, Dense, Movement, Relu, Table
 from synth.ir.types import Codes
 
-__all__ = ["Evaluator", "evaluate"]
+__all__ = ["Evaluator", "cores", "evaluate"]
 
 _CHUNK_ELEMENTS = 1 << 18
 """Elements of the widest value that a chunk aims at: two megabytes in float64 stay in cache, and
@@ -97,7 +97,7 @@ class Evaluator:
         self.overflows: Counter[str] = Counter()
         self._count = count_overflows
         self._counting = threading.Lock()
-        self._threads = threads or _cores()
+        self._threads = threads or cores()
         typed = graph.stage is Stage.TYPED
         prepare = self._exact if typed else self._float
         self._memory = threading.local()
@@ -334,8 +334,8 @@ def _shifted(array: Array, shift: int) -> Array:
     return np.asarray(array * array.dtype.type(1 << min(shift, 62)))
 
 
-def _cores() -> int:
-    """The cores this process may use (macOS does not tell: all of them)."""
+def cores() -> int:
+    """Return how many cores this process may use (macOS does not tell: all of them)."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -40,15 +40,12 @@ def check_size(design: Design) -> None:
 def _layer_message(design: Design, node: Node, load: Work, step: int) -> str:
     layer = design.origin(node).layer
     reuse = smallest_passing(design)
+    made = f"{load.elements:,} elements"
     if load.is_products:
-        return (
-            f"layer {layer!r} ({node.op.kind}) makes {load.multiplications:,} products, {step:,} of "
-            f"them at once at reuse factor {design.reuse(node)}; tools survive {LAYER_LIMIT:,}: "
-            f"convert it with reuse_factor={reuse} or more"
-        )
+        made = f"{load.multiplications:,} products"
     return (
-        f"layer {layer!r} ({node.op.kind}) makes {load.elements:,} elements, {step:,} of them at "
-        f"once at reuse factor {design.reuse(node)}; tools survive {LAYER_LIMIT:,}: "
+        f"layer {layer!r} ({node.op.kind}) makes {made}, {step:,} of them at once at reuse factor "
+        f"{design.reuse(node)}; tools survive {LAYER_LIMIT:,}: "
         f"convert it with reuse_factor={reuse} or more"
     )
 
