@@ -21,7 +21,7 @@ from quant.calibrate import read_calibration
 from quant.choose import choose
 from quant.precision import parse_precision, parse_wires
 from synth import __version__
-from synth.errors import SettingsError
+from synth.errors import ModelError, SettingsError, ShapeError
 from synth.evaluate import Evaluator
 from synth.ir import Graph
 from synth.load import load_graph
@@ -129,6 +129,7 @@ def convert(
         say("reading the model")
         imported = load_graph(model, name=name, dimensions=dimensions, shapes=shapes)
         imported = imported.renamed(name or _name_from(imported.name))
+        _check_values(imported)
         if options.output == "margin":
             imported = margin(imported)
         check_layers(options, imported)
@@ -160,7 +161,7 @@ def convert(
 
 
 def _backend(name: Any) -> Backend:
-    if name not in _BACKENDS:
+    if not isinstance(name, str) or name not in _BACKENDS:
         raise SettingsError(f"backend must be one of {', '.join(_BACKENDS)}, not {name!r}")
     return _BACKENDS[name]
 
@@ -187,7 +188,21 @@ def _name_from(text: str) -> str:
     name = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_")[:60].rstrip("_").lower()
     if not name or name[0].isdigit():
         name = f"model_{name}".rstrip("_")
-    return f"{name}_model" if name in RESERVED else name
+    if name in RESERVED:
+        return f"{name}_model"
+    return name if is_identifier(name) else f"model_{name}"[:64]
+
+
+def _check_values(graph: Graph) -> None:
+    """Refuse what no hardware is made of."""
+    if not graph.inputs:
+        raise ModelError(f"model {graph.name!r} has no inputs: its outputs are constants")
+    for name, kind in graph.types.items():
+        if 0 in kind.shape:
+            raise ShapeError(
+                f"value {name!r} of layer {graph.origins[name].layer!r} has the shape "
+                f"{kind.shape}, which is no element: remove that layer"
+            )
 
 
 def _quantised(

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from projects.csim import compile_csim
+from projects.options import positive
+from projects.ports import approximate
 from projects.stimuli import stimuli
+from synth.errors import SettingsError, ShapeError
 from synth.evaluate import Evaluator
 from synth.exact import Array
 from synth.fixed import decode
@@ -142,15 +146,18 @@ def validate(project: "Project", x: Any = None, *, events: int = 1000, seed: int
     """Compare the float model, the integer model and the compiled C++; see `Project.validate`."""
     ports, graph = project.ports, project.graph
     if x is None:
+        events, seed = positive("events", events), _seed(seed)
         codes, source = stimuli(graph, events, seed), f"{_MADE}, seed {seed}"
         values = ports.inputs_as_values(codes)
     else:
         codes, source, values = ports.codes(x), "given", x
+    count = len(next(iter(codes.values())))
+    if not count:
+        raise ShapeError("validation needs at least one event: the input given holds none")
     exact = Evaluator(graph, count_overflows=True)
     expected = exact(codes)
     library = compile_csim(project.folder)
     got = library.run(codes, None)
-    count = len(next(iter(codes.values())))
     wrong = _differing(expected, got, count)
     found = None
     if wrong.size:
@@ -167,6 +174,12 @@ def validate(project: "Project", x: Any = None, *, events: int = 1000, seed: int
         overflows=_by_layer(graph, exact.overflows),
         agreement=_agreement(project, expected, values),
     )
+
+
+def _seed(seed: Any) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
+        raise SettingsError(f"seed must be a whole number of at least 0, not {seed!r}")
+    return int(seed)
 
 
 def first_divergence(
@@ -223,15 +236,22 @@ def _by_layer(graph: Graph, overflows: Mapping[str, int]) -> dict[str, int]:
 
 
 def _agreement(project: "Project", exact: Mapping[str, Array], x: Any) -> FloatAgreement:
-    values = project.ports.outputs(exact)
+    graph, codes = project.graph, project.ports.outputs(exact, raw=True)
+    formats = (graph.codes(name).format for name in graph.outputs)
+    values = {
+        name: approximate(array, fmt)
+        for (name, array), fmt in zip(codes.items(), formats, strict=True)
+    }
     floats = project.float_outputs(x)
     error = relative = 0.0
     shares = []
     for name, value in values.items():
         real = floats[name].astype(np.float64)
-        worst = float(np.abs(value - real).max(initial=0.0))
+        # Edge cases may take the float model itself to infinity, where nothing can be compared.
+        both = np.isfinite(value) & np.isfinite(real)
+        worst = float(np.abs(value[both] - real[both]).max(initial=0.0))
         error = max(error, worst)
-        relative = max(relative, worst / (float(np.ptp(real)) or 1.0) if real.size else 0.0)
+        relative = max(relative, worst / (float(np.ptp(real[both])) or 1.0) if both.any() else 0.0)
         if value.ndim == 2 and value.shape[1] > 1 and len(value):
             shares.append(float((value.argmax(axis=1) == real.argmax(axis=1)).mean()))
     return FloatAgreement(error=error, relative=relative, argmax=min(shares, default=None))

@@ -243,7 +243,12 @@ class Evaluator:
     # The imported stage: the operation itself on floats.
 
     def _float(self, node: Node, _owned: frozenset[str]) -> _Step:
-        return _Step(node.output, node.op.evaluate, node.inputs, ())
+        def run(*arrays: Array) -> Array:
+            # IEEE's infinities and NaN are what the float model gives.
+            with np.errstate(all="ignore"):
+                return node.op.evaluate(*arrays)
+
+        return _Step(node.output, run, node.inputs, ())
 
     # The typed stage: aligned integers in the node's carrier.
 
