@@ -169,7 +169,8 @@ def _backend(name: Any) -> Backend:
 def _folder(output_dir: Any) -> Path:
     if not isinstance(output_dir, str | os.PathLike) or not str(output_dir):
         raise SettingsError(f"output_dir must be the path of a folder, not {output_dir!r}")
-    return Path(os.fspath(output_dir)).absolute()
+    # Unlike Path's own, this leaves "~" as it is where nobody of that name is known.
+    return Path(os.path.expanduser(output_dir)).absolute()  # noqa: PTH111
 
 
 def _check_name(name: Any) -> None:

@@ -213,6 +213,6 @@ def open_project(folder: str | os.PathLike[str]) -> Project:
     """
     if not isinstance(folder, str | os.PathLike) or not str(folder):
         raise ProjectError(f"a project is opened by the path of its folder, not {folder!r}")
-    path = Path(folder).absolute()
+    path = Path(os.path.expanduser(folder)).absolute()  # noqa: PTH111 -- as `convert`
     record, imported, typed = open_record(path)
     return Project(path, record, imported, typed)

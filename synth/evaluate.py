@@ -202,7 +202,8 @@ class Evaluator:
     def _enter(self, name: str, array: Array) -> Array:
         kind = self.graph.types[name]
         if not isinstance(kind, Codes):
-            return array.astype(kind.dtype, copy=False)
+            with np.errstate(over="ignore"):
+                return array.astype(kind.dtype, copy=False)
         array = as_codes(array)
         least, most = kind.format.min, kind.format.max
         if isinstance(kind.format, Fixed):
