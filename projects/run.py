@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from projects.folder import build_folder
 from synth.errors import ProjectError, ToolError
 
 __all__ = ["FlowStage", "chosen_stages", "run_stage", "run_stages"]
@@ -99,7 +100,7 @@ def run_stage(folder: Path, stage: FlowStage) -> None:
     """
     _require(folder, [stage])
     log = folder / "build" / f"{stage.name}.log"
-    log.parent.mkdir(exist_ok=True)
+    build_folder(log.parent)
     with log.open("wb") as output:
         done = subprocess.run(
             stage.argv,
