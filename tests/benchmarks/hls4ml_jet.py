@@ -89,11 +89,11 @@ def conversions(scratch: Path, x: np.ndarray) -> tuple[dict[str, Any], dict[str,
     spent: dict[str, list[float]] = {"hls4ml": [], "cold": [], "warm": []}
     for turn in range(CONVERSIONS):
         os.environ["SYNTH_CACHE"] = str(scratch / f"cache{turn}")
-        for side in spent:
+        for side, times in spent.items():
             folder = scratch / f"{side}{turn}"
             start = time.perf_counter()
             made[side] = hls4ml_project(folder) if side == "hls4ml" else synth_project(folder, x)
-            spent[side].append(time.perf_counter() - start)
+            times.append(time.perf_counter() - start)
             finish_background_work()
     return made, spent
 
