@@ -26,7 +26,8 @@ def ap_types_files() -> dict[str, bytes]:
     spec = find_spec("hls4ml")
     if spec is None or not spec.submodule_search_locations:
         raise ToolError(
-            "the ap_types headers come with hls4ml, which is not installed: pip install 'hls4ml==1.3.*'"
+            "the ap_types headers come with hls4ml, which is not installed: "
+            "pip install 'hls4ml==1.3.*'"
         )
     folder = Path(spec.submodule_search_locations[0], "templates", "vivado", "ap_types")
     headers = {

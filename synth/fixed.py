@@ -159,7 +159,7 @@ def _encode_plain(values: NDArray[np.floating], target: Fixed) -> IntArray:
     inside = np.clip(values.astype(np.float64), target.min * step, target.max * step)
     scaled = np.asarray(inside * 2.0**target.frac)
     below = np.asarray(np.floor(scaled))
-    below += (scaled - below) >= 0.5  # noqa: PLR2004 a half
+    below += (scaled - below) >= 0.5
     return below.astype(np.int64)
 
 

@@ -32,7 +32,8 @@ def parse_format(text: str) -> Format:
     PrecisionError
         If the text is malformed, or asks for WRAP_SM or for ap_fixed's fifth parameter.
     """
-    match = _SHAPE.fullmatch(text) if isinstance(text, str) else None
+    # Callers are users, who give numbers too, whatever the signature says.
+    match = _SHAPE.fullmatch(text) if isinstance(text, str) else None  # type: ignore[redundant-expr]
     if match is None:
         raise PrecisionError(f"{text!r} is not a number format: {_FORM}")
     family = match[1].lower().removeprefix("ap_")

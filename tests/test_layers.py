@@ -2,7 +2,8 @@
 
 ``synth <- {quant, bdt, backends} <- projects``; ``quant``, ``bdt`` and ``backends`` never import
 one another, and nothing imports ``tests``. Only ``synth/__init__.py`` may reach up, inside a
-function. A new dependency needs an entry in `ALLOWED`, a framework one in pyproject's TID251 too.
+function or for type checkers. A new dependency needs an entry in `ALLOWED`, a framework one in
+pyproject's TID251 too.
 """
 
 import ast
@@ -88,8 +89,18 @@ def imports(tree: ast.AST, *, lazy: bool = False) -> Iterator[tuple[str, int, bo
     for node in ast.iter_child_nodes(tree):
         for name in imported_by(node):
             yield name, getattr(node, "lineno", 0), lazy
-        inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        yield from imports(node, lazy=inside)
+        yield from imports(node, lazy=lazy or deferred(node))
+
+
+def deferred(node: ast.AST) -> bool:
+    """Say whether what stands inside runs later than the module, or for type checkers only."""
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            return True
+        case ast.If(test=ast.Name(id="TYPE_CHECKING"), orelse=[]):
+            return True
+        case _:
+            return False
 
 
 def third_party(name: str) -> str:
@@ -139,6 +150,7 @@ def test_imports_follow_the_arrows() -> None:
         ("synth/ir/graph.py", "import quant", "goes against the arrows"),
         ("synth/ir/graph.py", "def f():\n    import projects.cli", "goes against the arrows"),
         ("synth/__init__.py", "from projects import convert", "goes against the arrows"),
+        ("synth/ir/graph.py", "if TYPE_CHECKING:\n    import quant", "goes against the arrows"),
         ("quant/ranges.py", "from backends.base import Plan", "goes against the arrows"),
         ("bdt/lower.py", "import quant.precision as p", "goes against the arrows"),
         ("backends/base.py", "import importlib as i\ni.import_module('bdt.lower')", "arrows"),
@@ -162,6 +174,7 @@ def test_a_wrong_import_is_found(path: str, source: str, wrong: str) -> None:
     ("path", "source"),
     [
         ("synth/__init__.py", "def __getattr__(name):\n    import projects.convert"),
+        ("synth/__init__.py", "if TYPE_CHECKING:\n    from projects.convert import convert"),
         ("synth/onnx/ops/conv.py", "from onnx import numpy_helper\nimport google.protobuf"),
         ("quant/ranges.py", "import numpy as np\nfrom quant import x\nfrom synth.ir import y"),
         ("projects/csim.py", "import ctypes, subprocess\nfrom backends.base import Plan"),

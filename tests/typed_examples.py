@@ -136,7 +136,7 @@ def _one(op: Op, *wires: tuple[tuple[int, ...], str]) -> Callable[[_Sketch], Gra
 
 def _weighted(
     op: Op, shape: tuple[int, ...], text: str, kernel: tuple[int, ...],
-    bias_frac: int | None = 2, bits: int = 5,
+    *, bias_frac: int | None = 2, bits: int = 5,
 ) -> Callable[[_Sketch], Graph]:  # fmt: skip
     def make(s: _Sketch) -> Graph:
         operands = [s.input(shape, text), s.constant(kernel, bits=bits)]
@@ -168,9 +168,10 @@ def _casts(s: _Sketch) -> Graph:
 def _odd_casts(s: _Sketch) -> Graph:
     """Into finer, coarser, distant, unsigned, one-bit and wide formats."""
     x, wide = s.input((5,), "fixed<10,4>"), s.input((3,), "fixed<90,30>")
-    texts = ["fixed<20,4>", "ufixed<4,4,RND_CONV,SAT>", "fixed<1,3,RND,SAT>", "ufixed<1,-2,RND_INF>",
-             "fixed<8,30,RND,SAT>", "fixed<8,-3,TRN,SAT_SYM>", "fixed<70,40>",
-             "fixed<100,20,RND_ZERO,SAT>", "ufixed<64,34,RND_MIN_INF,SAT>"]  # fmt: skip
+    texts = ["fixed<20,4>", "ufixed<4,4,RND_CONV,SAT>", "fixed<1,3,RND,SAT>",
+             "ufixed<1,-2,RND_INF>", "fixed<8,30,RND,SAT>", "fixed<8,-3,TRN,SAT_SYM>",
+             "fixed<70,40>", "fixed<100,20,RND_ZERO,SAT>",
+             "ufixed<64,34,RND_MIN_INF,SAT>"]  # fmt: skip
     return s.graph(*[s.add(Cast(parse_format(t)), v) for t in texts for v in (x, wide)])
 
 
@@ -279,7 +280,9 @@ _SKETCHES: dict[str, Callable[[_Sketch], Graph]] = {
     "conv1d": _weighted(Conv(_PLAIN), (5, 3), "fixed<6,3>", (2, 3, 4)),
     "conv2d": _weighted(Conv(_ODD), (6, 5, 2), "fixed<5,3>", (3, 2, 2, 3)),
     "conv_groups": _weighted(Conv(_ODD, groups=2), (6, 5, 4), "fixed<5,3>", (3, 2, 2, 6)),
-    "conv_depthwise": _weighted(Conv(_PLAIN, groups=3), (5, 3), "fixed<5,3>", (2, 1, 3), None),
+    "conv_depthwise": _weighted(
+        Conv(_PLAIN, groups=3), (5, 3), "fixed<5,3>", (2, 1, 3), bias_frac=None
+    ),
     "conv_lead": _weighted(Conv(_PLAIN), (2, 2, 5, 1), "fixed<5,3>", (2, 1, 3)),
     "matmul": _one(MatMul(), ((2, 3, 4), "fixed<6,3>"), ((1, 4, 2), "ufixed<5,3>")),
     "matmul_lead": _one(MatMul(), ((1, 2, 3), "fixed<6,3>"), ((3, 3, 2), "ufixed<5,3>")),

@@ -1,4 +1,4 @@
-"""Golden data of a test bench: values as hls4ml writes them, and integer codes for ``$readmemh``."""
+"""Golden data of a test bench: values as hls4ml writes them, and codes for ``$readmemh``."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

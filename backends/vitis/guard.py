@@ -42,8 +42,8 @@ def _layer_message(design: Design, node: Node, load: Work, step: int) -> str:
     reuse = smallest_passing(design)
     if load.is_products:
         return (
-            f"layer {layer!r} ({node.op.kind}) makes {load.multiplications:,} products, {step:,} of "
-            f"them at once at reuse factor {design.reuse(node)}; tools survive {LAYER_LIMIT:,}: "
+            f"layer {layer!r} ({node.op.kind}) makes {load.multiplications:,} products, {step:,} "
+            f"of them at once at reuse factor {design.reuse(node)}; tools survive {LAYER_LIMIT:,}: "
             f"convert it with reuse_factor={reuse} or more"
         )
     return (

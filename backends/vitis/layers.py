@@ -187,7 +187,9 @@ def _products(p: _Printer, lines: list[str], groups: int) -> None:
     outputs, terms = sizes.outputs, sizes.terms
     if groups > 1:
         lines += [
-            f"static int kernel(int row, int term) {{ return (row % {groups} * {terms} + term) * {outputs}; }}",
+            "static int kernel(int row, int term) {",
+            f"    return (row % {groups} * {terms} + term) * {outputs};",
+            "}",
             f"static int bias(int row) {{ return row % {groups} * {outputs}; }}",
         ]
     else:

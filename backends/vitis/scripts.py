@@ -32,7 +32,7 @@ def scripts(settings: Settings) -> dict[str, str]:
     environment = Environment(  # noqa: S701 - scripts, not HTML
         loader=FunctionLoader(_template), undefined=StrictUndefined, keep_trailing_newline=True
     )
-    numbers = (re.findall(r"\d+", settings.version) + ["0", "0", "0"])[:3]
+    numbers = [*re.findall(r"\d+", settings.version), "0", "0", "0"][:3]
     values = {
         "name": settings.name,
         "part": settings.part,
@@ -52,9 +52,10 @@ def commands(settings: Settings) -> tuple[Command, ...]:
     """Return what a runner may run, in order of need."""
     name = settings.name
     report = f"{name}_prj/solution1/syn/report/csynth.xml"
+    unified = ("vitis-run", "--mode", "hls", "--tcl", "build_prj.tcl")
     return (
         Command("library", ("sh", "build_lib.sh"), "g++", (f"build/lib{name}.so",)),
-        Command("hls", ("vitis-run", "--mode", "hls", "--tcl", "build_prj.tcl"), "vitis-run", (report,)),
+        Command("hls", unified, "vitis-run", (report,)),
         Command("hls_classic", ("vitis_hls", "-f", "build_prj.tcl"), "vitis_hls", (report,)),
         Command(
             "logic", ("vivado", "-mode", "batch", "-source", "vivado_synth.tcl"), "vivado",

@@ -49,9 +49,7 @@ def products(rows: int, terms: int, outputs: int, reuse: int) -> Products:
     for row_blocks in _block_counts(rows, reuse):
         for output_blocks in _block_counts(outputs, reuse // row_blocks):
             term_blocks = min(terms, reuse // (row_blocks * output_blocks))
-            candidate = _blocks(
-                (rows, row_blocks), (terms, term_blocks), (outputs, output_blocks)
-            )
+            candidate = _blocks((rows, row_blocks), (terms, term_blocks), (outputs, output_blocks))
             iterations = candidate.iterations
             cost = (candidate.multipliers, iterations, row_blocks, output_blocks)
             if best is None or cost < best:

@@ -19,7 +19,8 @@ def fixed_type(fmt: Fixed, rounding: Round = Round.TRN, overflow: Overflow = Ove
     """
     if fmt.width > MAX_WIDTH:
         raise PrecisionError(
-            f"{fmt} is wider than the {MAX_WIDTH} bits of ap_fixed: cast to a narrower format before"
+            f"{fmt} is wider than the {MAX_WIDTH} bits of ap_fixed: "
+            "cast to a narrower format before"
         )
     modes = ""
     if (rounding, overflow) != (Round.TRN, Overflow.WRAP):

@@ -1,4 +1,4 @@
-"""Index functions: where an element comes from, as a formula where there is one, else as a table."""
+"""Index functions: where an element comes from, as a formula if there is one, else as a table."""
 
 import numpy as np
 

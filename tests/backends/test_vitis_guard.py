@@ -86,7 +86,7 @@ def test_a_dividing_reuse_factor_wastes_nothing() -> None:
 
 
 def test_lanes_cover_all_elements() -> None:
-    for size in range(0, 20):
+    for size in range(20):
         for reuse in range(1, 25):
             spread = lanes(size, reuse)
             assert size <= spread.step * spread.iterations

@@ -18,13 +18,13 @@ from typing import Any
 
 import hls4ml
 import numpy as np
-from projects.demo.jets import load_jets, model_path
 from qonnx.core.modelwrapper import ModelWrapper
 from qonnx.transformation.channels_last import ConvertToChannelsLastAndClean
 from qonnx.transformation.gemm_to_matmul import GemmToMatMul
 from qonnx.util.cleanup import cleanup_model
 
 import synth
+from projects.demo.jets import load_jets, model_path
 
 PART = "xcvu13p-flga2577-2-e"
 PRECISION = "fixed<16,6>"
