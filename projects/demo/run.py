@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +124,7 @@ def run_demo(output_dir: Path, *, quiet: bool = False) -> DemoResult:
     with narrator.step("validate on random and edge-case input"):
         validation = project.validate()
     with narrator.step("validate on the held-out jets"):
-        on_jets = project.validate(jets.x_test)
+        on_jets = replace(project.validate(jets.x_test), stimuli="held-out jets")
     narrator.say(
         _quality_table(quality, len(jets.x_test)),
         validation_table(validation),

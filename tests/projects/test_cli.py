@@ -77,8 +77,8 @@ def test_json_is_all_there_is(folder: Path) -> None:
 
 def test_a_difference_ends_with_one(folder: Path, tmp_path: Path) -> None:
     subprocess.run(["cp", "-r", folder, tmp_path / "p"], check=True)
-    (kernel,) = (tmp_path / "p").glob("firmware/lib/elementwise.h")
-    kernel.write_text(kernel.read_text().replace("a < A(0)", "a > A(0)"))
+    top = tmp_path / "p" / "firmware" / "net.cpp"
+    top.write_text(top.read_text().replace("synth_lib::Relu>", "synth_lib::Neg>"))
     done = synth("validate", tmp_path / "p", "--json")
     assert done.returncode == 1
     found = json.loads(done.stdout)
@@ -204,3 +204,20 @@ def test_wires_and_factors_are_read() -> None:
     assert _reuse(["fc1=4", "default=2"]) == {"fc1": 4, "default": 2}
     with pytest.raises(SettingsError, match="--input: expected name=value, not 'x='"):
         _pairs("--input", ["x="], str)
+
+
+INTERRUPTED = """
+import sys, projects.cli, projects.doctor
+def interrupt(*_): raise KeyboardInterrupt
+projects.doctor.examine = interrupt
+sys.argv = ["synth", "doctor"]
+projects.cli.main()
+"""
+
+
+def test_an_interruption_ends_with_130() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr

@@ -117,7 +117,8 @@ def swapped(old: str, new: str) -> Callable[[str], str]:
     [
         ("firmware/parameters.h", swapped("AP_RND", "AP_TRN"), "relu1"),
         ("firmware/parameters.h", swapped("AP_SAT", "AP_WRAP"), "relu1"),
-        ("firmware/lib/elementwise.h", swapped("a < A(0)", "a > A(0)"), "relu1"),
+        ("firmware/mlp.cpp", swapped("synth_lib::Relu>", "synth_lib::Neg>"), "relu1"),
+        ("firmware/lib/elementwise.h", swapped("S(0) : a;", "a : a;"), "relu1"),
         ("firmware/mlp.cpp", swapped("(x, fc1_weight", "(x, 1 + fc1_weight"), "fc1"),
     ],
 )
