@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from synth.errors import PrecisionError
 from synth.formats import Fixed, FixedArray, Format, IntArray, Overflow, Round, in_int64
-from synth.formats_text import parse_format
+from synth.formats_text import parse_fixed, parse_format
 
 __all__ = [
     "Fixed",
@@ -30,6 +30,7 @@ __all__ = [
     "cast",
     "decode",
     "encode",
+    "parse_fixed",
     "parse_format",
 ]
 

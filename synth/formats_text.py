@@ -7,7 +7,7 @@ from typing import TypeVar
 from synth.errors import PrecisionError
 from synth.formats import Fixed, Format, Overflow, Round
 
-__all__ = ["parse_format"]
+__all__ = ["parse_fixed", "parse_format"]
 
 _Mode = TypeVar("_Mode", bound=StrEnum)
 
@@ -43,6 +43,19 @@ def parse_format(text: str) -> Format:
     if family.endswith("int"):
         return Format(_integer_type(parts, text, _FAMILIES[family]))
     return _fixed_format(parts, text, _FAMILIES[family])
+
+
+def parse_fixed(text: str) -> Fixed:
+    """Read a format as `parse_format` does; its modes, if any, are dropped.
+
+    Raises
+    ------
+    PrecisionError
+        As `parse_format`.
+    """
+    fmt = parse_format(text).type
+    assert isinstance(fmt, Fixed)
+    return fmt
 
 
 def _integer_type(parts: list[str], text: str, signed: bool) -> Fixed:

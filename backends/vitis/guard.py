@@ -39,17 +39,11 @@ def check_size(design: Design) -> None:
 
 def _layer_message(design: Design, node: Node, load: Work, step: int) -> str:
     layer = design.origin(node).layer
-    reuse = smallest_passing(design)
-    if load.is_products:
-        return (
-            f"layer {layer!r} ({node.op.kind}) makes {load.multiplications:,} products, {step:,} "
-            f"of them at once at reuse factor {design.reuse(node)}; tools survive {LAYER_LIMIT:,}: "
-            f"convert it with reuse_factor={reuse} or more"
-        )
+    made = (load.multiplications, "products") if load.is_products else (load.elements, "elements")
     return (
-        f"layer {layer!r} ({node.op.kind}) makes {load.elements:,} elements, {step:,} of them at "
-        f"once at reuse factor {design.reuse(node)}; tools survive {LAYER_LIMIT:,}: "
-        f"convert it with reuse_factor={reuse} or more"
+        f"layer {layer!r} ({node.op.kind}) makes {made[0]:,} {made[1]}, {step:,} of them at once "
+        f"at reuse factor {design.reuse(node)}; tools survive {LAYER_LIMIT:,}: "
+        f"convert it with reuse_factor={smallest_passing(design)} or more"
     )
 
 

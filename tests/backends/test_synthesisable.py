@@ -64,10 +64,10 @@ def own(cursor: Cursor, folder: Path) -> Iterator[Cursor]:
         if file is None:
             continue
         path = Path(file.name).resolve()
-        if folder.resolve() in path.parents and "ap_types" not in path.parts:
-            if path.name not in HOST_ONLY:
-                yield child
-                yield from child.walk_preorder()
+        ours = folder.resolve() in path.parents and "ap_types" not in path.parts
+        if ours and path.name not in HOST_ONLY:
+            yield child
+            yield from child.walk_preorder()
 
 
 def wrong_with(cursor: Cursor) -> Iterator[str]:
@@ -102,7 +102,7 @@ def is_bounded(loop: Cursor) -> bool:
 
 
 def is_constant(condition: Cursor, variable: str) -> bool:
-    """Whether everything but the loop's variable is a literal, a constant or a template's member."""
+    """Whether all but the loop's variable is a literal, a constant or a template's member."""
     for cursor in condition.walk_preorder():
         target = cursor.referenced
         if cursor.kind is not CursorKind.DECL_REF_EXPR:
@@ -185,7 +185,7 @@ INJECTED = {
     "int f(int n) { while (n > 0) n--; return n; }": "a loop without a constant bound",
     "int f(int n) { do n--; while (n > 0); return n; }": "a loop without a constant bound",
     "int f(int n) { int s = 0; for (int i = 0; i < n; i++) s++; return s; }": "a loop without",
-    "int g(); int f() { int s = 0; for (int i = 0; i < g(); i++) s++; return s; }": "a loop without",
+    "int g(); int f() { int s; for (int i = 0; i < g(); i++) s++; return s; }": "a loop without",
     "int f() { for (;;) {} }": "a loop without a constant bound",
     "int f() { for (int i = 0; i < 4; i++) i = 0; return 0; }": "a loop without a constant bound",
     "int f() { for (int i = 0; i < 4; i++) { i--; } return 0; }": "a loop without a constant bound",

@@ -116,7 +116,7 @@ def test_inputs_that_differ_in_events_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_project_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ProjectError, match="holds no project: manifest.json cannot be read"):
+    with pytest.raises(ProjectError, match=r"holds no project: manifest\.json cannot be read"):
         compile_csim(tmp_path)
     (tmp_path / "manifest.json").write_text(json.dumps({"backend": "verilog"}))
     with pytest.raises(ProjectError, match="holds no project of the vitis backend"):
@@ -179,7 +179,7 @@ def test_the_vendors_types_come_with_their_licence() -> None:
 def test_missing_headers_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     ap_types_files.cache_clear()
     monkeypatch.setattr("projects.vendored.find_spec", lambda _: None)
-    with pytest.raises(ToolError, match="pip install 'hls4ml==1.3.\\*'"):
+    with pytest.raises(ToolError, match=r"pip install 'hls4ml==1\.3\.\*'"):
         ap_types_files()
     ap_types_files.cache_clear()
 
