@@ -15,11 +15,13 @@ import numpy as np
 
 from backends.vitis.scripts import COMPILE_FLAGS
 from projects.tools import compiler_version, require_compiler, run_tool
+from projects.vendored import ap_types_folder
 from projects.words import Wire, from_words, to_words
 from synth.errors import ProjectError, ShapeError, ToolError
+from synth.evaluate import cores
 from synth.exact import Array
 
-__all__ = ["Csim", "compile_csim"]
+__all__ = ["Csim", "compile_csim", "warm_up"]
 
 _PREFIX = '#include "ap_fixed.h"\n#include "ap_int.h"\n#include <thread>\n#include <vector>\n'
 """What every simulation includes: three quarters of its compilation, hence precompiled."""
@@ -64,7 +66,7 @@ class Csim:
         ShapeError
             An input is missing, unknown or of another shape.
         """
-        return self._call(codes, (), threads or len(os.sched_getaffinity(0)))
+        return self._call(codes, (), threads or cores())
 
     def trace(
         self, codes: Mapping[str, Array], wanted: Sequence[str] | None = None
@@ -244,6 +246,19 @@ def _precompile(command: Sequence[str], headers: Path, place: Path) -> None:
             # Another process was faster; its result is the same.
             if not place.exists():
                 raise
+
+
+def warm_up() -> None:
+    """Precompile ap_types for simulations to come, unless that was done: about a second.
+
+    Worth doing beside other work, such as a conversion.
+
+    Raises
+    ------
+    ToolError
+        If there is no compiler, or no headers.
+    """
+    precompiled(require_compiler(), ap_types_folder())
 
 
 def cache_folder() -> Path:

@@ -9,14 +9,13 @@ from pathlib import Path
 
 from synth.errors import ToolError
 
-__all__ = ["ap_types_files"]
+__all__ = ["ap_types_files", "ap_types_folder"]
 
 _LICENSE = "LICENSE"
 
 
-@cache
-def ap_types_files() -> dict[str, bytes]:
-    """Return the headers and their licence: content by path relative to ``firmware/ap_types``.
+def ap_types_folder() -> Path:
+    """Return where hls4ml's wheel keeps the headers.
 
     Raises
     ------
@@ -30,13 +29,26 @@ def ap_types_files() -> dict[str, bytes]:
             "pip install 'hls4ml==1.3.*'"
         )
     folder = Path(spec.submodule_search_locations[0], "templates", "vivado", "ap_types")
+    if not (folder / "ap_fixed.h").is_file():
+        raise ToolError(f"hls4ml ships no ap_types headers in {folder}: install hls4ml 1.3")
+    return folder
+
+
+@cache
+def ap_types_files() -> dict[str, bytes]:
+    """Return the headers and their licence: content by path relative to ``firmware/ap_types``.
+
+    Raises
+    ------
+    ToolError
+        As `ap_types_folder`, or if the licence is missing.
+    """
+    folder = ap_types_folder()
     headers = {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in sorted(folder.rglob("*.h"))
     }
-    if "ap_fixed.h" not in headers:
-        raise ToolError(f"hls4ml ships no ap_types headers in {folder}: install hls4ml 1.3")
-    return {**headers, _LICENSE: _license(Path(spec.submodule_search_locations[0]))}
+    return {**headers, _LICENSE: _license(folder.parents[2])}
 
 
 def _license(package: Path) -> bytes:

@@ -9,7 +9,7 @@ bound is 0; the lower bound is the smallest code with its last bit set.
 """
 
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,11 +30,14 @@ __all__ = [
     "cast",
     "decode",
     "encode",
-    "parse_fixed",
+    "encode_in_floats",
+    "is_plain",
     "parse_format",
 ]
 
 _MANTISSA = 53  # significant bits of float64
+_MANTISSA_32 = 24  # and of float32
+_EXPONENTS = 90  # of two, that both hold as normal numbers, times any code
 
 
 def cast(
@@ -137,31 +140,36 @@ def encode(
         raise PrecisionError(
             f"{count} of {given.size} values are NaN or infinite, which no {target} can hold"
         )
-    if isinstance(target, Fixed) and _is_plain(target, rounding, overflow):
-        return _encode_plain(given, target)
+    if is_plain(target, rounding, overflow):
+        return encode_in_floats(given, target).astype(np.int64)
     mantissa, exponent = np.frexp(given.astype(np.float64))
     codes = np.ldexp(mantissa, _MANTISSA).astype(np.int64)
     return cast(codes, _MANTISSA - exponent.astype(np.int64), target, rounding, overflow)
 
 
-def _is_plain(target: Fixed, rounding: Round, overflow: Overflow) -> bool:
-    """Whether `_encode_plain` applies: what `encode` does to inputs, a million times a second."""
-    small = target.width <= _MANTISSA - 2 and abs(target.frac) <= 900
-    return small and rounding is Round.RND and overflow is Overflow.SAT
+def is_plain(target: Fixed | FixedArray, rounding: Round, overflow: Overflow) -> TypeGuard[Fixed]:
+    """Whether `encode_in_floats` applies: what inputs need, a million times a second."""
+    if not isinstance(target, Fixed) or rounding is not Round.RND or overflow is not Overflow.SAT:
+        return False
+    return target.width <= _MANTISSA - 2 and abs(target.frac) <= _EXPONENTS
 
 
-def _encode_plain(values: NDArray[np.floating], target: Fixed) -> IntArray:
-    """RND and SAT in float64, exactly.
+def encode_in_floats(values: NDArray[np.floating], target: Fixed) -> NDArray[np.floating]:
+    """Encode with RND and SAT, exactly; the codes are integers held in floats.
 
     Scaling by a power of two is exact (a subnormal result is far below half an LSB either way), and
     so is ``x - floor(x)`` wherever it decides: at 1/2 and above. ``floor(x + 0.5)`` would not be.
+    float32 stays what it is where it holds every code.
     """
+    small = values.dtype == np.float32 and target.width <= _MANTISSA_32
     step = 2.0**-target.frac
-    inside = np.clip(values.astype(np.float64), target.min * step, target.max * step)
-    scaled = np.asarray(inside * 2.0**target.frac)
-    below = np.asarray(np.floor(scaled))
-    below += (scaled - below) >= 0.5
-    return below.astype(np.int64)
+    work = np.array(values, dtype=np.float32 if small else np.float64)
+    np.clip(work, target.min * step, target.max * step, out=work)
+    work *= 2.0**target.frac
+    below = np.asarray(np.floor(work))
+    work -= below
+    below += work >= 0.5  # noqa: PLR2004 a half
+    return below
 
 
 def decode(codes: ArrayLike, target: Fixed | FixedArray) -> NDArray[np.float64]:
@@ -178,8 +186,8 @@ def decode(codes: ArrayLike, target: Fixed | FixedArray) -> NDArray[np.float64]:
         source.min() >= -(1 << _MANTISSA) and source.max() <= 1 << _MANTISSA
     )
     # Within these bounds neither the top nor the bottom of float64's range is reached.
-    if near and frac.min() >= -970 and frac.max() <= 1074:
-        return np.asarray(np.ldexp(source.astype(np.float64), -frac.astype(np.int32)))
+    if near and frac.min() >= -970 and frac.max() <= 1022:
+        return np.asarray(source * np.ldexp(1.0, -frac.astype(np.int32)))
     exact = np.frompyfunc(_exact_float, 2, 1)
     return np.asarray(exact(source.astype(object), frac.astype(object)), dtype=np.float64)
 

@@ -136,7 +136,7 @@ def _one(op: Op, *wires: tuple[tuple[int, ...], str]) -> Callable[[_Sketch], Gra
 
 def _weighted(
     op: Op, shape: tuple[int, ...], text: str, kernel: tuple[int, ...],
-    *, bias_frac: int | None = 2, bits: int = 5,
+    bias_frac: int | None = 2, *, bits: int = 5,
 ) -> Callable[[_Sketch], Graph]:  # fmt: skip
     def make(s: _Sketch) -> Graph:
         operands = [s.input(shape, text), s.constant(kernel, bits=bits)]
@@ -168,10 +168,9 @@ def _casts(s: _Sketch) -> Graph:
 def _odd_casts(s: _Sketch) -> Graph:
     """Into finer, coarser, distant, unsigned, one-bit and wide formats."""
     x, wide = s.input((5,), "fixed<10,4>"), s.input((3,), "fixed<90,30>")
-    texts = ["fixed<20,4>", "ufixed<4,4,RND_CONV,SAT>", "fixed<1,3,RND,SAT>",
+    texts = ["fixed<20,4>", "ufixed<4,4,RND_CONV,SAT>", "fixed<1,3,RND,SAT>", "fixed<70,40>",
              "ufixed<1,-2,RND_INF>", "fixed<8,30,RND,SAT>", "fixed<8,-3,TRN,SAT_SYM>",
-             "fixed<70,40>", "fixed<100,20,RND_ZERO,SAT>",
-             "ufixed<64,34,RND_MIN_INF,SAT>"]  # fmt: skip
+             "fixed<100,20,RND_ZERO,SAT>", "ufixed<64,34,RND_MIN_INF,SAT>"]  # fmt: skip
     return s.graph(*[s.add(Cast(parse_format(t)), v) for t in texts for v in (x, wide)])
 
 

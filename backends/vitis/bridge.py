@@ -30,8 +30,8 @@ def bridge_source(design: Design) -> str:
         f'extern "C" void {name}_run({pointers}, long long events, int threads) {{', "}"
     ):
         lines.add(
-            f"synth_lib::run_batch({design.namespace}::one_event, "
-            "inputs, outputs, events, threads);"
+            f"synth_lib::run_batch({design.namespace}::one_event, inputs, outputs,",
+            "                     events, threads);",
         )
     lines.flush_left("#ifdef SYNTH_TRACE")
     with lines.block(

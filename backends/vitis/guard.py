@@ -39,11 +39,14 @@ def check_size(design: Design) -> None:
 
 def _layer_message(design: Design, node: Node, load: Work, step: int) -> str:
     layer = design.origin(node).layer
-    made = (load.multiplications, "products") if load.is_products else (load.elements, "elements")
+    reuse = smallest_passing(design)
+    made = f"{load.elements:,} elements"
+    if load.is_products:
+        made = f"{load.multiplications:,} products"
     return (
-        f"layer {layer!r} ({node.op.kind}) makes {made[0]:,} {made[1]}, {step:,} of them at once "
-        f"at reuse factor {design.reuse(node)}; tools survive {LAYER_LIMIT:,}: "
-        f"convert it with reuse_factor={smallest_passing(design)} or more"
+        f"layer {layer!r} ({node.op.kind}) makes {made}, {step:,} of them at once at reuse factor "
+        f"{design.reuse(node)}; tools survive {LAYER_LIMIT:,}: "
+        f"convert it with reuse_factor={reuse} or more"
     )
 
 

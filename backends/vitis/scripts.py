@@ -51,11 +51,12 @@ def _template(name: str) -> str:
 def commands(settings: Settings) -> tuple[Command, ...]:
     """Return what a runner may run, in order of need."""
     name = settings.name
+    run = ("vitis-run", "--mode", "hls")
     report = f"{name}_prj/solution1/syn/report/csynth.xml"
     unified = ("vitis-run", "--mode", "hls", "--tcl", "build_prj.tcl")
     return (
         Command("library", ("sh", "build_lib.sh"), "g++", (f"build/lib{name}.so",)),
-        Command("hls", unified, "vitis-run", (report,)),
+        Command("hls", (*run, "--tcl", "build_prj.tcl"), "vitis-run", (report,)),
         Command("hls_classic", ("vitis_hls", "-f", "build_prj.tcl"), "vitis_hls", (report,)),
         Command(
             "logic", ("vivado", "-mode", "batch", "-source", "vivado_synth.tcl"), "vivado",

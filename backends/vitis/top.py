@@ -124,8 +124,7 @@ def top_source(design: Design, layers: Layers, digest: str) -> str:
     lines = Lines()
     graph, settings = design.graph, design.settings
     lines.add(
-        f"// {settings.name}: the network {comment(graph.name)}, "
-        f"version {comment(settings.version)}",
+        f"// {settings.name} {comment(settings.version)}: the network {comment(graph.name)}",
         f"// graph {digest}",
         f"// {_interval(design)}",
         f'#include "{settings.name}.h"',

@@ -1,7 +1,7 @@
 """Constants as C arrays of their integer codes.
 
-A code is a plain C integer of the smallest size that holds it, so that neither g++ nor the start of
-a simulation runs a constructor for each weight, and so that Vitis sees a constant array: wires
+A code is a plain C integer of the smallest size that holds it, so that neither g++ nor the start
+of a simulation runs a constructor for each weight, and so that Vitis sees a constant array: wires
 where the loop over it is unrolled, a ROM where it is not. The binary point stands in the comment
 and in the layer's configuration. Codes wider than 64 bits are ap_int, made from text.
 """

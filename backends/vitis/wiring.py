@@ -1,6 +1,4 @@
-"""Index functions: where an element comes from, as a formula if there is one, else as a table."""
-
-import math
+"""Index functions: where an element comes from, by a formula where there is one, else a table."""
 
 import numpy as np
 

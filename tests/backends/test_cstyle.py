@@ -8,13 +8,10 @@ from hypothesis import strategies as st
 
 from backends.cstyle import RESERVED, Names, comment, integer_literal, integer_type, is_identifier
 
-ESCAPED = ['";}', "a\nb", "a\\", "??/", "*/", "é", "\u2028"]
-HOSTILE = [*ESCAPED, "int", "Wire", "SIGNAL", "proc", "", "1x"]
+HOSTILE = ['";}', "a\nb", "a\\", "??/", "*/", "é", "\u2028", "int", "Wire", "SIGNAL", "", "1x"]
 
 
-@pytest.mark.parametrize(
-    "word", ["template", "always_ff", "PROCESS", "Signal", "proc", "errno", "exp"]
-)
+@pytest.mark.parametrize("word", ["template", "always_ff", "PROCESS", "Signal", "proc", "errno"])
 def test_reserved_words_are_no_identifiers(word: str) -> None:
     assert word.lower() in RESERVED
     assert not is_identifier(word)

@@ -185,7 +185,7 @@ INJECTED = {
     "int f(int n) { while (n > 0) n--; return n; }": "a loop without a constant bound",
     "int f(int n) { do n--; while (n > 0); return n; }": "a loop without a constant bound",
     "int f(int n) { int s = 0; for (int i = 0; i < n; i++) s++; return s; }": "a loop without",
-    "int g(); int f() { int s; for (int i = 0; i < g(); i++) s++; return s; }": "a loop without",
+    "int g(); int f() { for (int i = 0; i < g(); i++) {} return 0; }": "a loop without",
     "int f() { for (;;) {} }": "a loop without a constant bound",
     "int f() { for (int i = 0; i < 4; i++) i = 0; return 0; }": "a loop without a constant bound",
     "int f() { for (int i = 0; i < 4; i++) { i--; } return 0; }": "a loop without a constant bound",

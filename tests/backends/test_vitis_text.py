@@ -21,7 +21,7 @@ from synth.ir.ops import OPS, Add, Dense, Mul, Relu
 from tests.csim_batch import SETTINGS
 from tests.typed_examples import dense_network, examples, wire
 
-ROOT = Path(__file__).parents[2]
+ROOT = str(Path(__file__).parents[2])
 
 
 def squeezed(text: str | bytes) -> str:
@@ -97,8 +97,9 @@ def test_interval_and_latency_are_pragmas() -> None:
 
 
 def test_shared_multipliers_work_side_by_side() -> None:
-    settings = replace(SETTINGS, reuse_factor={"default": 2, "fc1": 32})
-    plan = emit(dense_network((16, 8, 4)), settings)
+    plan = emit(
+        dense_network((16, 8, 4)), replace(SETTINGS, reuse_factor={"default": 2, "fc1": 32})
+    )
     top, parameters = (str(plan.files[f"firmware/{n}"]) for n in ("batch.cpp", "parameters.h"))
     assert "one event every 32 cycles" in top
     assert "#pragma HLS DATAFLOW" in top
@@ -108,16 +109,22 @@ def test_shared_multipliers_work_side_by_side() -> None:
 
 def test_the_project_is_laid_out_as_users_of_hls4ml_expect() -> None:
     paths = set(emit(tiny(), replace(SETTINGS, name="tiny")).files)
-    scripts = {"build_lib.sh", "build_prj.tcl", "build_opt.tcl"}
-    scripts |= {"hls_config.cfg", "vivado_synth.tcl"}
+    scripts = {
+        "build_lib.sh",
+        "build_prj.tcl",
+        "build_opt.tcl",
+        "hls_config.cfg",
+        "vivado_synth.tcl",
+    }
     code = {"tiny.cpp", "tiny.h", "defines.h", "parameters.h", "lib/products.h"}
     assert scripts | {"project.tcl", "manifest.json", "tiny_test.cpp", "tiny_bridge.cpp"} <= paths
     assert {f"firmware/{name}" for name in code} <= paths
 
 
 def test_the_unified_flow_is_told_part_clock_and_top() -> None:
-    plan = emit(tiny(), replace(SETTINGS, clock_period=2.5))
-    lines = str(plan.files["hls_config.cfg"]).splitlines()
+    lines = str(
+        emit(tiny(), replace(SETTINGS, clock_period=2.5)).files["hls_config.cfg"]
+    ).splitlines()
     assert lines.index(f"part={SETTINGS.part}") < lines.index("[hls]") < lines.index("clock=2.5ns")
     assert {"syn.top=batch", "syn.file=firmware/batch.cpp", "tb.file=tb_data"} <= set(lines)
 
@@ -252,6 +259,10 @@ def test_golden_data_holds_values_and_codes() -> None:
 
 def test_decimals_are_exact() -> None:
     assert decimal(-1, 60) == "-0.000000000000000000867361737988403547205962240695953369140625"
-    assert [decimal(3, 1), decimal(-8, 2)] == ["1.5", "-2"]
-    assert [decimal(5, -3), decimal(0, 4)] == ["40", "0"]
+    assert [decimal(3, 1), decimal(-8, 2), decimal(5, -3), decimal(0, 4)] == [
+        "1.5",
+        "-2",
+        "40",
+        "0",
+    ]
     assert [hexadecimal(-1, 5), hexadecimal(5, 13)] == ["1f", "0005"]

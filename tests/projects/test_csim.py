@@ -5,15 +5,16 @@ import os
 import re
 import subprocess
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from backends.vitis import Design, emit, golden_data
-from projects.csim import Csim, cache_folder, compile_csim
+from projects.csim import Csim, cache_folder, compile_csim, warm_up
 from projects.tools import find_compiler, require_compiler, run_tool
-from projects.vendored import ap_types_files
+from projects.vendored import ap_types_files, ap_types_folder
 from projects.write import write_files, write_plan
 from synth.errors import ProjectError, ShapeError, ToolError
 from synth.evaluate import Evaluator
@@ -94,9 +95,9 @@ def test_a_trace_shows_the_values_that_are_wanted(project: Path) -> None:
 
 def test_traces_are_compiled_in_on_demand(simulation: Csim, project: Path) -> None:
     feeds = random_codes(GRAPH)
-    with pytest.raises(ToolError, match="compile it with compile_csim\\(trace=True\\)"):
+    with pytest.raises(ToolError, match=r"compile it with compile_csim\(trace=True\)"):
         simulation.trace(feeds)
-    with pytest.raises(ShapeError, match="has no values \\['conv9'\\]"):
+    with pytest.raises(ShapeError, match=r"has no values \['conv9'\]"):
         compile_csim(project, trace=True).trace(feeds, ["conv9"])
 
 
@@ -138,10 +139,10 @@ def test_a_missing_compiler_is_named_with_the_remedy(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     assert find_compiler() is None
-    with pytest.raises(ToolError, match="no C\\+\\+ compiler: none is on PATH; install g\\+\\+"):
+    with pytest.raises(ToolError, match=r"no C\+\+ compiler: none is on PATH; install g\+\+"):
         require_compiler()
     monkeypatch.setenv("CXX", "nowhere++")
-    with pytest.raises(ToolError, match="CXX names 'nowhere\\+\\+', which is not on PATH"):
+    with pytest.raises(ToolError, match=r"CXX names 'nowhere\+\+', which is not on PATH"):
         require_compiler()
 
 
@@ -162,6 +163,16 @@ def test_simulation_works_without_a_cache(
         np.testing.assert_array_equal(codes, Evaluator(GRAPH)(feeds)[value])
 
 
+def test_what_is_warmed_up_is_what_a_project_needs(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNTH_CACHE", str(tmp_path))
+    warm_up()
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert compile_csim(make_project(tmp_path / "project")).run(random_codes(GRAPH))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*before, "project"])
+
+
 def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SYNTH_CACHE", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
@@ -176,12 +187,16 @@ def test_the_vendors_types_come_with_their_licence() -> None:
     assert b"Apache License" in files["LICENSE"]
 
 
+def test_a_wheel_without_headers_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("projects.vendored.find_spec", lambda _: find_spec("synth"))
+    with pytest.raises(ToolError, match=r"hls4ml ships no ap_types headers in .*: install"):
+        ap_types_folder()
+
+
 def test_missing_headers_are_named_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    ap_types_files.cache_clear()
     monkeypatch.setattr("projects.vendored.find_spec", lambda _: None)
     with pytest.raises(ToolError, match=r"pip install 'hls4ml==1\.3\.\*'"):
-        ap_types_files()
-    ap_types_files.cache_clear()
+        ap_types_folder()
 
 
 def test_the_emitted_script_builds_the_same_library(tmp_path: Path) -> None:
