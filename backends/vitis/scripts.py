@@ -53,7 +53,6 @@ def commands(settings: Settings) -> tuple[Command, ...]:
     name = settings.name
     run = ("vitis-run", "--mode", "hls")
     report = f"{name}_prj/solution1/syn/report/csynth.xml"
-    unified = ("vitis-run", "--mode", "hls", "--tcl", "build_prj.tcl")
     return (
         Command("library", ("sh", "build_lib.sh"), "g++", (f"build/lib{name}.so",)),
         Command("hls", (*run, "--tcl", "build_prj.tcl"), "vitis-run", (report,)),

@@ -1,5 +1,7 @@
 """Index functions: where an element comes from, by a formula where there is one, else a table."""
 
+import math
+
 import numpy as np
 
 from backends.cstyle import integer_type
