@@ -3,18 +3,16 @@
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from backends.base import Backend, Command, Settings
+from backends.base import Backend, Settings
 from backends.cstyle import RESERVED, is_identifier
-from backends.vitis import Design, Vitis, golden_data
+from backends.vitis import Vitis
 from projects.folder import creating
 from projects.options import Options, check_layers, parse_options
 from projects.project import Project
 from projects.record import Record, record_files
-from projects.run import FlowStage
 from projects.stimuli import stimuli
 from projects.write import write_files, write_plan
 from quant.calibrate import read_calibration
@@ -150,12 +148,12 @@ def convert(
             version=__version__,
             settings=_jsonable(settings),
             modes=modes,
-            stages=tuple(_stage(command) for command in plan.commands),
+            stages=plan.commands,
         )
         write_plan(plan, partial)
         write_files(record_files(record, imported, typed), partial)
         say("writing golden data for the test bench")
-        write_files(_golden(Design(typed, settings)), partial)
+        write_files(_golden(writer, typed, settings), partial)
     return Project(_folder(output_dir), record, imported, typed)
 
 
@@ -229,10 +227,6 @@ def _jsonable(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _stage(command: Command) -> FlowStage:
-    return FlowStage(**asdict(command))
-
-
-def _golden(design: Design) -> Mapping[str, str]:
-    codes = stimuli(design.graph, _GOLDEN_EVENTS)
-    return golden_data(design, codes, Evaluator(design.graph)(codes))
+def _golden(writer: Backend, graph: Graph, settings: Settings) -> Mapping[str, str]:
+    codes = stimuli(graph, _GOLDEN_EVENTS)
+    return writer.golden(graph, settings, codes, Evaluator(graph)(codes))

@@ -4,11 +4,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from synth.errors import SettingsError
 from synth.ir import Graph
+from synth.ir.graph import no_such_layer
 
 __all__ = ["Options", "check_layers", "parse_options"]
 
@@ -87,14 +87,10 @@ def check_layers(options: Options, graph: Graph) -> None:
     """Raise SettingsError if a reuse factor is for a layer that the model does not have."""
     if not isinstance(options.reuse_factor, Mapping):
         return
-    known = sorted({origin.layer for origin in graph.origins.values()})
+    known = {origin.layer for origin in graph.origins.values()}
     for layer in options.reuse_factor:
         if layer != "default" and layer not in known:
-            near = get_close_matches(layer, known, 3) or known[:8]
-            raise SettingsError(
-                f"reuse_factor names a layer {layer!r} that the model does not have; it has "
-                f"{', '.join(near)}"
-            )
+            raise SettingsError(f"reuse_factor {no_such_layer(layer, known)}")
 
 
 def _period(period: Any, clock: Any) -> float:

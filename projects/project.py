@@ -180,7 +180,7 @@ class Project:
 
 
 def _last_by_layer(graph: Graph) -> dict[str, str]:
-    names = [*graph.inputs, *(node.output for node in graph.nodes)]
+    names = graph.computed()
     last: dict[str, str] = {}
     for name in names:
         last.pop(graph.origins[name].layer, None)

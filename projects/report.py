@@ -1,13 +1,13 @@
 """What a design costs: counted on its graph, and read from the vendor's reports where they are."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from projects.record import Record
 from projects.reports import Figure, read_vendor_reports
-from synth.cost import cost
+from synth.cost import Cost, cost
 from synth.errors import PartError
 from synth.ir import Graph
 from synth.parts import Part, find
@@ -30,14 +30,7 @@ class LayerCost:
     table_bits: int = 0
 
 
-_COUNTS = (
-    "multiplications",
-    "additions",
-    "macs",
-    "parameters",
-    "parameter_bits",
-    "table_bits",
-)
+_COUNTS = tuple(field.name for field in fields(LayerCost) if field.name != "layer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,13 +141,12 @@ def _part(code: str) -> Part | None:
 
 
 def _layers(graph: Graph) -> tuple[LayerCost, ...]:
-    sums: dict[str, dict[str, int]] = {}
+    sums: dict[str, Cost] = {}
     for name, spent in cost(graph).items():
-        layer = sums.setdefault(graph.origins[name].layer, dict.fromkeys(_COUNTS, 0))
-        for count in _COUNTS:
-            layer[count] += getattr(spent, count)
+        layer = graph.origins[name].layer
+        sums[layer] = sums.get(layer, Cost()) + spent
     return tuple(
-        LayerCost(layer=layer, **counts) for layer, counts in sums.items() if any(counts.values())
+        LayerCost(layer=layer, **asdict(spent)) for layer, spent in sums.items() if spent != Cost()
     )
 
 

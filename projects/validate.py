@@ -8,6 +8,8 @@ import numpy as np
 
 from projects.csim import compile_csim
 from projects.stimuli import stimuli
+from quant.agreement import Agreement, agreement
+from quant.lookup import GRID
 from synth.evaluate import Evaluator
 from synth.exact import Array
 from synth.fixed import decode
@@ -16,14 +18,11 @@ from synth.ir import Graph
 if TYPE_CHECKING:
     from projects.project import Project
 
-__all__ = ["Divergence", "FloatAgreement", "Validation", "first_divergence", "validate"]
+__all__ = ["Divergence", "Validation", "first_divergence", "validate"]
 
 _MADE = "random and edge cases"
 _TRACED = 16
 """Events that are traced to find where a difference begins."""
-_BY_DESIGN = frozenset({"bits", "grid", "high", "low"})
-"""Roles whose casts cut their operand on purpose: taking some of its bits, or clipping it to the
-range outside of which a table is constant."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,26 +53,6 @@ class Divergence:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FloatAgreement:
-    """How far the integer model is from the float one, over all outputs.
-
-    Attributes
-    ----------
-    error
-        The largest deviation.
-    relative
-        The same divided by the range of that output over the events.
-    argmax
-        The share of events with the same largest element, the worst of the outputs that are
-        vectors; None if there is none.
-    """
-
-    error: float
-    relative: float
-    argmax: float | None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Validation:
     """The result of a validation; true where the C++ is exact.
@@ -96,7 +75,7 @@ class Validation:
     events: int
     stimuli: str
     mismatches: int
-    agreement: FloatAgreement
+    agreement: Agreement
     first_divergence: Divergence | None = None
     overflows: Mapping[str, int] = field(default_factory=dict)
 
@@ -165,7 +144,7 @@ def validate(project: "Project", x: Any = None, *, events: int = 1000, seed: int
         mismatches=len(wrong),
         first_divergence=found,
         overflows=_by_layer(graph, exact.overflows),
-        agreement=_agreement(project, expected, values),
+        agreement=agreement(project.float_outputs(values), ports.outputs(expected)),
     )
 
 
@@ -185,7 +164,7 @@ def first_divergence(
     samples
         By which numbers the events are known to the user.
     """
-    names = [*graph.inputs, *(node.output for node in graph.nodes)]
+    names = graph.computed()
     common = [name for name in names if name in traced]
     expected = Evaluator(graph, common)(codes)
     for name in common:
@@ -217,21 +196,6 @@ def _by_layer(graph: Graph, overflows: Mapping[str, int]) -> dict[str, int]:
     for node in graph.nodes:
         origin = graph.origins[node.output]
         count = overflows.get(node.output, 0)
-        if count and origin.role not in _BY_DESIGN:
+        if count and origin.role != GRID:
             counts[origin.layer] = counts.get(origin.layer, 0) + count
     return counts
-
-
-def _agreement(project: "Project", exact: Mapping[str, Array], x: Any) -> FloatAgreement:
-    values = project.ports.outputs(exact)
-    floats = project.float_outputs(x)
-    error = relative = 0.0
-    shares = []
-    for name, value in values.items():
-        real = floats[name].astype(np.float64)
-        worst = float(np.abs(value - real).max(initial=0.0))
-        error = max(error, worst)
-        relative = max(relative, worst / (float(np.ptp(real)) or 1.0) if real.size else 0.0)
-        if value.ndim == 2 and value.shape[1] > 1 and len(value):
-            shares.append(float((value.argmax(axis=1) == real.argmax(axis=1)).mean()))
-    return FloatAgreement(error=error, relative=relative, argmax=min(shares, default=None))

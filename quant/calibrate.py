@@ -95,7 +95,7 @@ def observe(graph: Graph, data: Mapping[str, Array], batch: int = 2048) -> Range
     CalibrationError
         If the float model itself gives NaN or infinity on the data.
     """
-    wanted = [*graph.inputs, *(node.output for node in graph.nodes)]
+    wanted = graph.computed()
     run = Evaluator(graph, wanted)
     lows: dict[str, Array] = {}
     highs: dict[str, Array] = {}

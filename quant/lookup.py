@@ -5,13 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from quant.formats_for import covering
-from quant.tables import LIMIT, effective_range, entries, plan_table
+from quant.tables import LIMIT, coarser, effective_range, entries, plan_table
 from synth.exact import Array
 from synth.fixed import Fixed, Format, Overflow, Round
-from synth.ir import Builder, Codes, Origin
+from synth.ir import Builder, Origin
 from synth.ir.ops import Cast, Compare, Function, Mul, Select, Table
 
-__all__ = ["Lookup"]
+__all__ = ["GRID", "Lookup"]
+
+GRID = "grid"
+"""The role of casts onto a table's grid. They cut their operand on purpose: they take some of its
+bits, or clip it to the range outside of which the table is constant or another one is read."""
 
 _SPAN = 32
 """The ratio of a segment's ends: with 4,096 entries its first step is 31/4096 of its start."""
@@ -37,8 +41,7 @@ class Lookup:
 
     def add(self, x: str) -> str:
         """Look `x` up; return the name of the result."""
-        held = self.build.types[x]
-        assert isinstance(held, Codes)
+        held = self.build.codes(x)
         if self.function.name == "exp":
             first, last = effective_range(self.function, held, self.out)
             if last - first >= LIMIT:
@@ -49,7 +52,7 @@ class Lookup:
                 return self._segments(x, held.frac, first, last, self.name)
         plan = plan_table(self.function, held, self.out)
         if plan.grid is not None:
-            x = self._cast(x, plan.grid, "grid")
+            x = self._cast(x, plan.grid, GRID)
         return self._table(x, Table(plan.lo), plan.entries, self.out)
 
     def _segments(self, x: str, frac: int, first: int, last: int, name: str = "") -> str:
@@ -74,7 +77,8 @@ class Lookup:
 
     def _segment(self, x: str, frac: int, first: int, last: int) -> str:
         drop = max((last - first - 1).bit_length() - LIMIT.bit_length() + 1, 0)
-        first, last, frac = first >> drop, -(-last >> drop), frac - drop
+        first, last = coarser(first, last, drop)
+        frac -= drop
         label = f"segment{first}"
         grid = Fixed.containing(first, last, frac)
         x = self._cast(x, Format(grid, Round.RND, Overflow.SAT), label)
@@ -87,10 +91,11 @@ class Lookup:
         Two short tables and a product keep twice the bits of the operand that one table could.
         """
         drop = max((last - first).bit_length() - 2 * (LIMIT.bit_length() - 2), 0)
-        first, last, frac = first >> drop, -(-last >> drop), frac - drop
+        first, last = coarser(first, last, drop)
+        frac -= drop
         bits = ((last - first).bit_length() + 1) // 2
         grid = Fixed.containing(first, last, frac)
-        x = self._cast(x, Format(grid, Round.RND, Overflow.SAT), "grid")
+        x = self._cast(x, Format(grid, Round.RND, Overflow.SAT), GRID)
         span = (first >> bits, last >> bits)
         high = self._part(x, "high", Fixed.containing(*span, frac - bits), span)
         trailing = Fixed(signed=False, width=bits, frac=frac)
@@ -116,7 +121,7 @@ class Lookup:
 
     def _cast(self, x: str, target: Format, label: str) -> str:
         return self.build.add(
-            Cast(target), x, name=f"{self.name}.{label}", origin=self._inner(label)
+            Cast(target), x, name=f"{self.name}.{label}", origin=self._inner(GRID)
         )
 
     def _table(self, x: str, op: Table, codes: Array, out: Fixed, label: str = "") -> str:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_the_demonstration_is_generated_as_pinned(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", ["precision", "name", "clock_period"])
 def test_a_fingerprint_sees_every_option(tmp_path: Path, change: str) -> None:
-    options = {"precision": "fixed<16,6>", "name": "tagger", "clock_period": 5.0}
+    options: dict[str, Any] = {"precision": "fixed<16,6>", "name": "tagger", "clock_period": 5.0}
     other = {"precision": "fixed<14,6>", "name": "tagger2", "clock_period": 4.0}
     first, second = tmp_path / "first", tmp_path / "second"
     synth.convert(model_path(), part=PART, output_dir=first, **options)
