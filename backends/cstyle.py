@@ -23,7 +23,7 @@ try typedef typeid typename uint8_t uint16_t uint32_t uint64_t union unix unsign
 void volatile wchar_t while xor xor_eq
 abort abs acos asin atan atan2 atof atoi atol bsearch calloc ceil clock close connect cos cosh div
 exit exp fabs fclose floor fmod fopen fork fprintf fputs fread free frexp fseek fwrite getenv index
-j0 j1 jn labs ldexp link log log10 malloc memcpy memmove memset modf open pause pipe pow printf puts
+infinity j0 j1 jn labs ldexp link log log10 malloc memcpy memmove memset modf nan open pause pipe pow printf puts
 qsort raise rand read realloc remove rename rindex scanf select send signal sin sinh sleep socket
 sprintf sqrt srand stat strcat strchr strcmp strcpy strlen system tan tanh time tolower toupper
 truncate unlink wait write y0 y1 yn
@@ -78,12 +78,17 @@ RESERVED: frozenset[str] = frozenset(
 )
 """Words of C++, Verilog, VHDL and Tcl, and of the C library, in lower case: VHDL ignores case."""
 
+_VENDOR = ("ap_", "synth_lib")
+"""What names of the vendor's types and of our kernels begin with."""
+
 _IDENTIFIER = re.compile(r"[A-Za-z]([A-Za-z0-9]|_(?=[A-Za-z0-9])){0,63}")
 
 
 def is_identifier(name: str) -> bool:
     """Say whether a name may stand in C++, Verilog, VHDL and Tcl as it is."""
-    return _IDENTIFIER.fullmatch(name) is not None and name.lower() not in RESERVED
+    word = name.lower()
+    free = word not in RESERVED and not word.startswith(_VENDOR)
+    return free and _IDENTIFIER.fullmatch(name) is not None
 
 
 def comment(text: str) -> str:
@@ -115,7 +120,7 @@ class Names:
     def numbered(self, name: str, number: int) -> str:
         """Return the letters and digits of a name with a number behind them."""
         base = re.sub(r"[^A-Za-z0-9]+", "_", name[:200]).strip("_")[:32].strip("_")
-        if not base or not base[0].isalpha():
+        if not base or not base[0].isalpha() or base.lower().startswith(_VENDOR):
             base = f"v_{base}".strip("_")
         while not self._take(f"{base}_{number}"):
             base += "x"
@@ -123,7 +128,7 @@ class Names:
 
     def _take(self, identifier: str) -> bool:
         key = identifier.lower()
-        derived = key.endswith(_DERIVED) or key.startswith("ap_")
+        derived = key.endswith(_DERIVED) or key.startswith(_VENDOR)
         if derived or key in self._taken or key in self.avoid:
             return False
         self._taken.add(key)

@@ -19,7 +19,7 @@ from quant.calibrate import read_calibration
 from quant.choose import choose
 from quant.precision import parse_precision, parse_wires
 from synth import __version__
-from synth.errors import SettingsError
+from synth.errors import ModelError, SettingsError, ShapeError
 from synth.evaluate import Evaluator
 from synth.ir import Graph
 from synth.load import load_graph
@@ -131,6 +131,7 @@ def convert(
         say("reading the model")
         imported = load_graph(model, name=name, dimensions=dimensions, shapes=shapes)
         imported = imported.renamed(name or _name_from(imported.name))
+        _check_values(imported)
         if options.output == "margin":
             imported = margin(imported)
         check_layers(options, imported)
@@ -162,7 +163,7 @@ def convert(
 
 
 def _backend(name: Any) -> Backend:
-    if name not in _BACKENDS:
+    if not isinstance(name, str) or name not in _BACKENDS:
         raise SettingsError(f"backend must be one of {', '.join(_BACKENDS)}, not {name!r}")
     return _BACKENDS[name]
 
@@ -170,7 +171,8 @@ def _backend(name: Any) -> Backend:
 def _folder(output_dir: Any) -> Path:
     if not isinstance(output_dir, str | os.PathLike) or not str(output_dir):
         raise SettingsError(f"output_dir must be the path of a folder, not {output_dir!r}")
-    return Path(os.fspath(output_dir)).absolute()
+    # Unlike Path's own, this leaves "~" as it is where nobody of that name is known.
+    return Path(os.path.expanduser(output_dir)).absolute()  # noqa: PTH111
 
 
 def _check_name(name: Any) -> None:
@@ -189,7 +191,21 @@ def _name_from(text: str) -> str:
     name = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_")[:60].rstrip("_").lower()
     if not name or name[0].isdigit():
         name = f"model_{name}".rstrip("_")
-    return f"{name}_model" if name in RESERVED else name
+    if name in RESERVED:
+        return f"{name}_model"
+    return name if is_identifier(name) else f"model_{name}"[:64]
+
+
+def _check_values(graph: Graph) -> None:
+    """Refuse what no hardware is made of."""
+    if not graph.inputs:
+        raise ModelError(f"model {graph.name!r} has no inputs: its outputs are constants")
+    for name, kind in graph.types.items():
+        if 0 in kind.shape:
+            raise ShapeError(
+                f"value {name!r} of layer {graph.origins[name].layer!r} has the shape "
+                f"{kind.shape}, which is no element: remove that layer"
+            )
 
 
 def _quantised(

@@ -63,6 +63,14 @@ def creating(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
 
 def _check_target(folder: Path, *, overwrite: bool) -> None:
+    try:
+        folder.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # to be made
+    except (OSError, ValueError) as error:  # too long, or with a null byte
+        raise ProjectError(
+            f"{str(folder)!r} cannot be a folder ({error}): give another output_dir"
+        ) from None
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise ProjectError(f"{folder} exists and is no folder: give another output_dir")
     if not _occupied(folder):

@@ -1,18 +1,20 @@
 """The options of a conversion, checked before anything is done. hls4ml's words and values count."""
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 from synth.errors import SettingsError
 from synth.ir import Graph
 from synth.ir.graph import no_such_layer
 
-__all__ = ["Options", "check_layers", "parse_options"]
+__all__ = ["Options", "check_layers", "parse_options", "positive"]
 
 _CLOCK_PERIOD = 5.0  # ns, hls4ml's default
+_SHORTEST, _LONGEST = 0.01, 1e5  # ns, beyond which no FPGA is clocked
+_MOST = 2**31 - 1  # tools count in 32 bits
 _CLOCK = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([kmg]?)hz\s*", re.IGNORECASE)
 _PERIODS = {"": 1e9, "k": 1e6, "m": 1e3, "g": 1.0}  # ns at one unit
 _WORDS = {
@@ -77,8 +79,8 @@ def parse_options(
             strategy = _entry(precision, "Model").get("Strategy", strategy)
     return Options(
         clock_period=_period(clock_period, clock),
-        interval=_positive("interval", interval),
-        latency=None if latency is None else _positive("latency", latency),
+        interval=positive("interval", interval),
+        latency=None if latency is None else positive("latency", latency),
         reuse_factor=_reuse(reuse_factor),
         strategy=_word("strategy", strategy),
         io_type=_word("io_type", io_type),
@@ -106,28 +108,40 @@ def _period(period: Any, clock: Any) -> float:
         match = _CLOCK.fullmatch(clock) if isinstance(clock, str) else None
         if match is None or float(match[1]) == 0:
             raise SettingsError(f"clock must be a frequency such as '360 MHz', not {clock!r}")
-        return round(_PERIODS[match[2].lower()] / float(match[1]), 6)
+        period = round(_PERIODS[match[2].lower()] / float(match[1]), 6)
+        if not _SHORTEST <= period <= _LONGEST:
+            raise SettingsError(
+                f"clock={clock!r} is a period of {period:g} ns; between {_SHORTEST:g} and "
+                f"{_LONGEST:g} ns can be asked for"
+            )
+        return period
     value = _CLOCK_PERIOD if period is None else period
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value <= 0:
-        raise SettingsError(f"clock_period must be a positive number of ns, not {value!r}")
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not number or not _SHORTEST <= value <= _LONGEST:
+        raise SettingsError(
+            f"clock_period must be a positive number of ns, {_SHORTEST:g} to {_LONGEST:g}, not "
+            f"{value!r}"
+        )
     return float(value)
 
 
-def _positive(what: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise SettingsError(f"{what} must be a positive whole number, not {value!r}")
-    return value
+def positive(what: str, value: Any) -> int:
+    """Return a positive whole number of any kind; raise SettingsError for anything else."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= value <= _MOST:
+        raise SettingsError(
+            f"{what} must be a positive whole number of at most 31 bits, not {value!r}"
+        )
+    return int(value)
 
 
 def _reuse(value: Any) -> int | dict[str, int]:
     if not isinstance(value, Mapping):
-        return _positive("reuse_factor", value)
+        return positive("reuse_factor", value)
     checked = {}
     for layer, factor in value.items():
         if not isinstance(layer, str):
             raise SettingsError(f"reuse_factor: keys are names of layers, not {layer!r}")
-        checked[layer] = _positive(f"reuse_factor[{layer!r}]", factor)
+        checked[layer] = positive(f"reuse_factor[{layer!r}]", factor)
     return checked
 
 

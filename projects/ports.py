@@ -14,13 +14,16 @@ import numpy as np
 
 from synth.errors import PrecisionError, ShapeError
 from synth.exact import Array
-from synth.fixed import Format, Overflow, Round, as_codes, decode, encode
+from synth.fixed import Fixed, FixedArray, Format, Overflow, Round, as_codes, decode, encode
 from synth.ir import Graph
 
-__all__ = ["Modes", "Ports", "single"]
+__all__ = ["Modes", "Ports", "approximate", "single"]
 
 Modes = tuple[Round, Overflow]
 """What happens on the way into a wire."""
+
+_KEPT = 1000
+"""Bits of a code that float64 can hold without overflow."""
 
 _DEFAULT: Modes = (Round.RND, Overflow.SAT)
 
@@ -84,8 +87,16 @@ class Ports:
         }
 
     def inputs_as_values(self, codes: Mapping[str, Array]) -> dict[str, Array]:
-        """Return the values of input codes, as float64."""
-        return {name: decode(codes[name], self.typed.codes(name).format) for name in codes}
+        """Return the float64 nearest to input codes, within what the model's own type holds."""
+        values = {}
+        for name, array in codes.items():
+            value = approximate(array, self.typed.codes(name).format)
+            dtype = np.dtype(self.imported.tensor(name).dtype)
+            if dtype.kind == "f":
+                most = float(np.finfo(dtype).max)
+                value = np.clip(value, -most, most)
+            values[name] = value
+        return values
 
     def outputs(self, codes: Mapping[str, Array], *, raw: bool = False) -> dict[str, Array]:
         """Return output codes, or their values, under the names that the user knows."""
@@ -95,6 +106,15 @@ class Ports:
         formats = (self.typed.codes(name).format for name in self.typed.outputs)
         return {
             name: decode(array, fmt)
+            for (name, array), fmt in zip(named.items(), formats, strict=True)
+        }
+
+    def nearest_outputs(self, codes: Mapping[str, Array]) -> dict[str, Array]:
+        """Return outputs as the float64 nearest to them, for comparison with the float model."""
+        named = self.named_outputs(codes)
+        formats = (self.typed.codes(name).format for name in self.typed.outputs)
+        return {
+            name: approximate(array, fmt)
             for (name, array), fmt in zip(named.items(), formats, strict=True)
         }
 
@@ -121,6 +141,17 @@ class Ports:
         return arrays
 
 
+def approximate(codes: Array, target: Fixed | FixedArray) -> Array:
+    """Return the float64 nearest to the values of codes, of formats of any width.
+
+    For comparison with floats, where bits do not count: infinite where float64 ends.
+    """
+    drop = max(0, int(np.max(target.width)) - _KEPT)
+    frac = np.asarray(target.frac) - drop
+    with np.errstate(over="ignore"):
+        return np.asarray(np.ldexp((codes >> drop).astype(np.float64), -frac.astype(np.int32)))
+
+
 def single(results: dict[str, Array]) -> Any:
     """Return the only array of a mapping of one, else the mapping."""
     return next(iter(results.values())) if len(results) == 1 else results
@@ -133,6 +164,8 @@ def _shaped(name: str, value: Any, graph: Graph) -> Array:
         array = np.asarray(value)
     except ValueError:
         raise ShapeError(f"input {name!r}: expected {wanted}, got rows of unequal length") from None
+    except (TypeError, RuntimeError) as error:  # tensors that need a gradient, or on a device
+        raise ShapeError(f"input {name!r}: expected an array {wanted}: {error}") from None
     if array.dtype.kind not in "biufO" or (array.dtype.kind == "O" and not _numbers(array)):
         raise ShapeError(f"input {name!r}: expected numbers {wanted}, got {array.dtype}")
     if array.shape == shape:
@@ -151,7 +184,10 @@ def _numbers(array: Array) -> bool:
 
 def _finite(name: str, array: Array, graph: Graph) -> Array:
     if array.dtype.kind == "O":
-        array = array.astype(np.float64)
+        try:
+            array = array.astype(np.float64)
+        except OverflowError:
+            raise PrecisionError(f"input {name!r}: a value is too large for float64") from None
     with np.errstate(over="ignore", invalid="ignore"):
         cast = array.astype(graph.tensor(name).dtype, copy=False)
     checked = array if array.dtype.kind == "f" and cast.dtype.kind != "f" else cast

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from projects.csim import Csim, compile_csim
+from projects.options import positive
 from projects.ports import Ports, single
 from projects.record import Record, open_record
 from projects.report import Report, make_report
 from projects.run import run_stages
 from projects.validate import Validation, validate
+from synth.errors import ProjectError
 from synth.evaluate import Evaluator
 from synth.exact import Array
 from synth.fixed import decode
@@ -106,9 +108,12 @@ class Project:
             No C++ compiler, or the code does not compile.
         ShapeError, PrecisionError
             As `predict`.
+        SettingsError
+            `threads` is no positive whole number.
         """
+        workers = None if threads is None else positive("threads", threads)
         codes = self.ports.codes(x, raw=raw)
-        return single(self.ports.outputs(self._csim.run(codes, threads), raw=raw))
+        return single(self.ports.outputs(self._csim.run(codes, workers), raw=raw))
 
     def validate(self, x: Any = None, *, events: int = 1000, seed: int = 0) -> Validation:
         """Compare the float model, the integer model and the compiled C++.
@@ -119,6 +124,15 @@ class Project:
             Input; by default `events` random and edge cases (see `projects.stimuli`).
         events, seed
             How many events to make, and from which seed.
+
+        Raises
+        ------
+        ShapeError, PrecisionError
+            As `predict`; or `x` holds no events, which would show nothing.
+        SettingsError
+            `events` or `seed` is out of its range.
+        ToolError
+            As `csim`.
         """
         return validate(self, x, events=events, seed=seed)
 
@@ -126,7 +140,7 @@ class Project:
         """Return what the design costs, each figure with its source."""
         return make_report(self.folder, self.record, self.graph)
 
-    def build(self, stages: Sequence[str] | None = None) -> Report:
+    def build(self, stages: str | Sequence[str] | None = None) -> Report:
         """Run the part's tool flow, by default its first stage, where the tool is installed.
 
         Raises
@@ -134,7 +148,8 @@ class Project:
         ToolError
             The tool is missing (the message has the command to run elsewhere), or it failed.
         """
-        run_stages(self.folder, self.record.stages, stages, self.progress)
+        wanted = [stages] if isinstance(stages, str) else stages
+        run_stages(self.folder, self.record.stages, wanted, self.progress)
         return self.report()
 
     def inspect(self) -> str:
@@ -196,6 +211,8 @@ def open_project(folder: str | os.PathLike[str]) -> Project:
     ProjectError
         The folder is no project, was written by a newer synth, or was damaged.
     """
-    path = Path(folder).absolute()
+    if not isinstance(folder, str | os.PathLike) or not str(folder):
+        raise ProjectError(f"a project is opened by the path of its folder, not {folder!r}")
+    path = Path(os.path.expanduser(folder)).absolute()  # noqa: PTH111 -- as `convert`
     record, imported, typed = open_record(path)
     return Project(path, record, imported, typed)

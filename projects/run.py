@@ -70,6 +70,8 @@ def chosen_stages(planned: Sequence[Command], wanted: Sequence[str] | None) -> l
             raise ProjectError("this project's backend plans no tool flow: nothing is to be built")
         return [stage for stage in of_vendor if stage.produces == of_vendor[0].produces]
     names = [stage.name for stage in planned]
+    if not isinstance(wanted, Sequence):
+        raise ProjectError(f"stages are given as a list of names, of {', '.join(names)}")
     for name in wanted:
         if name not in names:
             raise ProjectError(f"unknown stage {name!r}: this project has {', '.join(names)}")

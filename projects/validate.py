@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from projects.csim import compile_csim
+from projects.options import positive
 from projects.stimuli import stimuli
 from quant.agreement import Agreement, agreement
 from quant.lookup import GRID
+from synth.errors import SettingsError, ShapeError
 from synth.evaluate import Evaluator
 from synth.exact import Array
 from synth.fixed import decode
@@ -121,15 +124,18 @@ def validate(project: "Project", x: Any = None, *, events: int = 1000, seed: int
     """Compare the float model, the integer model and the compiled C++; see `Project.validate`."""
     ports, graph = project.ports, project.graph
     if x is None:
+        events, seed = positive("events", events), _seed(seed)
         codes, source = stimuli(graph, events, seed), f"{_MADE}, seed {seed}"
         values = ports.inputs_as_values(codes)
     else:
         codes, source, values = ports.codes(x), "given", x
+    count = len(next(iter(codes.values())))
+    if not count:
+        raise ShapeError("validation needs at least one event: the input given holds none")
     exact = Evaluator(graph, count_overflows=True)
     expected = exact(codes)
     library = compile_csim(project.folder)
     got = library.run(codes, None)
-    count = len(next(iter(codes.values())))
     wrong = _differing(expected, got, count)
     found = None
     if wrong.size:
@@ -144,8 +150,14 @@ def validate(project: "Project", x: Any = None, *, events: int = 1000, seed: int
         mismatches=len(wrong),
         first_divergence=found,
         overflows=_by_layer(graph, exact.overflows),
-        agreement=agreement(project.float_outputs(values), ports.outputs(expected)),
+        agreement=agreement(project.float_outputs(values), ports.nearest_outputs(expected)),
     )
+
+
+def _seed(seed: Any) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, Integral) or seed < 0:
+        raise SettingsError(f"seed must be a whole number of at least 0, not {seed!r}")
+    return int(seed)
 
 
 def first_divergence(

@@ -45,9 +45,11 @@ def agreement(expected: Mapping[str, Array], got: Mapping[str, Array]) -> Agreem
     shares = []
     for name, target in expected.items():
         real, value = target.astype(np.float64), got[name]
-        worst = float(np.abs(value - real).max(initial=0.0))
+        # Edge cases may take the float model itself to infinity, where nothing can be compared.
+        both = np.isfinite(value) & np.isfinite(real)
+        worst = float(np.abs(value[both] - real[both]).max(initial=0.0))
         error = max(error, worst)
-        relative = max(relative, worst / (float(np.ptp(real)) or 1.0) if real.size else 0.0)
+        relative = max(relative, worst / (float(np.ptp(real[both])) or 1.0) if both.any() else 0.0)
         if real.ndim == 2 and real.shape[1] > 1 and len(real):
             shares.append(float((value.argmax(axis=1) == real.argmax(axis=1)).mean()))
     return Agreement(error=error, relative=relative, argmax=min(shares, default=None))

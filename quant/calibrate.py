@@ -36,7 +36,8 @@ def read_calibration(data: Any, graph: Graph) -> dict[str, Array]:
     CalibrationError
         Missing or unknown inputs, wrong shapes, no events, NaN or infinity.
     """
-    single = isinstance(data, (Mapping, np.ndarray, list)) or not isinstance(data, Iterable)
+    single = isinstance(data, (Mapping, list, str, bytes)) or hasattr(data, "__array__")
+    single = single or not isinstance(data, Iterable)
     batches = [data] if single else list(data)
     parts = [_batch(batch, graph) for batch in batches]
     if not parts:
@@ -66,7 +67,8 @@ def _batch(data: Any, graph: Graph) -> dict[str, Array]:
         data = {graph.inputs[0]: data}
     if set(data) != set(graph.inputs):
         raise CalibrationError(
-            f"calibration names inputs {sorted(data)}, but the model has {sorted(graph.inputs)}"
+            f"calibration names inputs {sorted(map(str, data))}, but the model has "
+            f"{sorted(graph.inputs)}"
         )
     return {name: _array(name, data[name], graph) for name in graph.inputs}
 
@@ -74,8 +76,12 @@ def _batch(data: Any, graph: Graph) -> dict[str, Array]:
 def _array(name: str, value: Any, graph: Graph) -> Array:
     shape = graph.types[name].shape
     try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
+        given = np.asarray(value)
+        if given.dtype.kind not in "biufO":
+            raise TypeError(given.dtype)
+        array = given.astype(np.float64)
+    # RuntimeError: PyTorch's word for tensors that need a gradient or stand on a device.
+    except (TypeError, ValueError, OverflowError, RuntimeError):
         raise CalibrationError(
             f"calibration of input {name!r} is not an array of numbers"
         ) from None

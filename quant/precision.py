@@ -144,13 +144,14 @@ def _mapping(value: Mapping[Any, Any]) -> Precision:
 def _hls4ml(value: Mapping[Any, Any]) -> Precision:
     """Read a configuration as hls4ml's own functions write it; only its precisions matter here."""
     flat: dict[Any, Any] = {}
-    model = value.get("Model", {}).get("Precision")
+    model = _section(value, "Model").get("Precision")
     if isinstance(model, Mapping):
         flat.update({k: v for k, v in model.items() if v != "auto" and k != "maximum"})
     elif model is not None:
         flat["default"] = model
-    for layer, entry in value.get("LayerName", {}).items():
-        wished = entry.get("Precision") if isinstance(entry, Mapping) else None
+    layers = _section(value, "LayerName")
+    for layer in layers:
+        wished = _section(layers, layer, "precision['LayerName']").get("Precision")
         if isinstance(wished, Mapping):
             flat[layer] = {k: v for k, v in wished.items() if v != "auto" and k in _WORDS}
         elif wished is not None and wished != "auto":
@@ -158,6 +159,19 @@ def _hls4ml(value: Mapping[Any, Any]) -> Precision:
     if value.get("LayerType"):
         raise PrecisionError("precision: hls4ml's LayerType is not supported; name the layers")
     return _mapping(flat)
+
+
+def _section(config: Mapping[Any, Any], key: Any, where: str = "precision") -> Mapping[Any, Any]:
+    """Return a section of a configuration; one that is missing or None says nothing."""
+    found = config.get(key)
+    if found is None:
+        return {}
+    if not isinstance(found, Mapping):
+        raise PrecisionError(
+            f"{where}[{key!r}] must be a mapping as hls4ml has it, with a 'Precision', not "
+            f"{found!r}"
+        )
+    return found
 
 
 def _role(word: Any, where: str) -> str:
@@ -214,7 +228,7 @@ def parse_wires(value: Any, names: tuple[str, ...], graph: Graph, what: str) -> 
 def _wire(entry: Any, shape: tuple[int, ...], where: str) -> Format:
     if isinstance(entry, FixedArray):
         return Format(entry, Round.RND, Overflow.SAT)
-    if isinstance(entry, str) or not isinstance(entry, Iterable):
+    if not isinstance(entry, list | tuple):
         return _with_modes(entry, where)
     formats = [_with_modes(e, f"{where}[{i}]") for i, e in enumerate(entry)]
     if not shape or len(formats) != shape[-1]:

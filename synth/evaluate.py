@@ -202,7 +202,8 @@ class Evaluator:
     def _enter(self, name: str, array: Array) -> Array:
         kind = self.graph.types[name]
         if not isinstance(kind, Codes):
-            return array.astype(kind.dtype, copy=False)
+            with np.errstate(over="ignore"):
+                return array.astype(kind.dtype, copy=False)
         array = as_codes(array)
         least, most = kind.format.min, kind.format.max
         if isinstance(kind.format, Fixed):
@@ -243,7 +244,12 @@ class Evaluator:
     # The imported stage: the operation itself on floats.
 
     def _float(self, node: Node, _owned: frozenset[str]) -> _Step:
-        return _Step(node.output, node.op.evaluate, node.inputs, ())
+        def run(*arrays: Array) -> Array:
+            # IEEE's infinities and NaN are what the float model gives.
+            with np.errstate(all="ignore"):
+                return node.op.evaluate(*arrays)
+
+        return _Step(node.output, run, node.inputs, ())
 
     # The typed stage: aligned integers in the node's carrier.
 

@@ -22,6 +22,9 @@ __all__ = ["FUNCTIONS", "Definition", "exact_value", "round_half_even_at"]
 _DIGITS = 60
 """Decimal digits for entries of at most 64 bits: enough that no rounding is in doubt."""
 
+_FAR = 2.0**40
+"""Where exponentials lie beyond every format, of up to 4,096 fractional or integer bits."""
+
 
 @dataclass(frozen=True)
 class Definition:
@@ -34,7 +37,8 @@ class Definition:
     precise
         In mpmath: ``precise(mp, x, *parameters)``.
     domain
-        Where f is defined, ends excluded if infinite; outside, the nearest end is used.
+        Where f is defined or tells codes apart, ends excluded if infinite; outside, the nearest
+        end is used.
     """
 
     numpy: Callable[..., Array]
@@ -57,10 +61,10 @@ def _silent(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
 
 
 FUNCTIONS: dict[str, Definition] = {
-    "exp": Definition(_silent(np.exp), lambda mp, x: mp.exp(x)),
+    "exp": Definition(_silent(np.exp), lambda mp, x: mp.exp(x), domain=(-_FAR, _FAR)),
     "log": Definition(_silent(np.log), lambda mp, x: mp.log(x), domain=(0.0, np.inf)),
     "tanh": Definition(np.tanh, lambda mp, x: mp.tanh(x)),
-    "sigmoid": Definition(_sigmoid, lambda mp, x: 1 / (1 + mp.exp(-x))),
+    "sigmoid": Definition(_sigmoid, lambda mp, x: 1 / (1 + mp.exp(-x)), domain=(-_FAR, _FAR)),
     "sqrt": Definition(_silent(np.sqrt), lambda mp, x: mp.sqrt(x), domain=(0.0, np.inf)),
     "reciprocal": Definition(_silent(lambda x: 1 / x), lambda mp, x: 1 / x),
     # alpha * (exp(x) - 1): the negative side of Elu, Selu and Celu
@@ -68,6 +72,7 @@ FUNCTIONS: dict[str, Definition] = {
         lambda x, alpha: np.asarray(alpha, x.dtype) * np.expm1(x),
         lambda mp, x, alpha: mp.mpf(alpha) * mp.expm1(x),
         parameters=1,
+        domain=(-_FAR, _FAR),
     ),
     # log(1 + exp(-x)) for x >= 0: the bounded part of Softplus
     "log1p_exp_neg": Definition(lambda x: np.log1p(np.exp(-x)), lambda mp, x: mp.log1p(mp.exp(-x))),
@@ -94,10 +99,13 @@ def round_half_even_at(value: Any, frac: int, limits: tuple[int, int]) -> int:
     """Return ``value * 2**frac`` rounded half to even and saturated to `limits`."""
     mp = _mpmath()
     with mp.workdps(_DIGITS):
-        if mp.isinf(value):
-            return limits[1] if value > 0 else limits[0]
-        code = int(mp.nint(mp.ldexp(value, frac)))
-    return min(max(code, limits[0]), limits[1])
+        scaled = mp.ldexp(value, frac)
+        # Before anything is made an integer: an exponential may have 10^12 digits.
+        if scaled >= limits[1]:
+            return limits[1]
+        if scaled <= limits[0]:
+            return limits[0]
+        return int(mp.nint(scaled))
 
 
 def _mpmath() -> "ModuleType":

@@ -4,13 +4,15 @@ Frameworks are recognised by the names of a model's classes and are never import
 live Keras model has Keras loaded.
 """
 
+import os
 import sys
 from collections.abc import Mapping
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from synth.errors import FormatError, ModelError, SynthError
+from synth.errors import FormatError, ModelError, ShapeError, SynthError
 from synth.ir import Graph, Shape, Stage
 from synth.passes import imported
 
@@ -78,9 +80,11 @@ def load_graph(
             raise ModelError(f"{model} has its number formats already; give the imported graph")
         return model.renamed(name) if name else model
     if isinstance(model, str | PathLike):
-        return _read(_onnx_path(Path(model)), name, dimensions)
+        path = Path(os.path.expanduser(model))  # noqa: PTH111 -- "~" stays where it names nobody
+        return _read(_onnx_path(path), name, dimensions)
     if isinstance(model, bytes | bytearray | memoryview):
         return _read(bytes(model), name, dimensions)
+    shapes = _sizes(shapes)
     packages = [kind.__module__.partition(".")[0] for kind in type(model).__mro__]
     if "onnx" in packages and hasattr(model, "graph"):
         return _read(model, name, dimensions)
@@ -95,10 +99,29 @@ def load_graph(
     raise ModelError(f"{_type_of(model)} is no model that synth reads; it takes {_ACCEPTED}")
 
 
+def _sizes(shapes: Mapping[str, Shape] | None) -> Mapping[str, Shape] | None:
+    """Check what the caller says of the shapes of inputs."""
+    if shapes is None:
+        return None
+    if not isinstance(shapes, Mapping):
+        raise ShapeError(f'shapes must be a mapping such as {{"x": (1, 16)}}, not {shapes!r}')
+    for name, shape in shapes.items():
+        sizes = shape if isinstance(shape, list | tuple) else [None]
+        if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+            raise ShapeError(
+                f"shapes[{name!r}] is {shape!r}; a shape is a tuple of positive whole numbers"
+            )
+    return {name: tuple(map(int, shape)) for name, shape in shapes.items()}
+
+
 def _onnx_path(path: Path) -> Path:
     """Return the path of what may be an ONNX file; say what the other kinds need."""
-    if not path.exists():
-        raise FormatError(f"there is no file {str(path)!r}")
+    try:
+        exists = path.exists()
+    except OSError:  # a name that is too long, or a folder that may not be read
+        exists = False
+    if not exists:
+        raise FormatError(f"there is no file {str(path)!r}, or it may not be read")
     if path.suffix.lower() in _LATER_FILES:
         raise ModelError(f"{str(path)!r} is {_LATER_FILES[path.suffix.lower()]}")
     if path.is_dir():

@@ -324,9 +324,13 @@ def _cast(p: _Printer) -> None:
 
 
 def _cast_types(p: _Printer, op: Cast, target: Fixed) -> list[str]:
-    """Print the types of a cast: the source as a machine word with the same binary point."""
+    """Print the types of a cast: the source as a machine word with the same binary point.
+
+    The word reaches up to the target's LSB, as ap_fixed reads the bits below it one by one.
+    """
     source = p.design.type(p.node.inputs[0])
-    width = next((n for n in (32, 64) if signed_width(source) <= n), signed_width(source))
+    least = max(signed_width(source), source.frac - target.frac + 1)
+    width = next((n for n in (32, 64) if least <= n), least)
     wide = Fixed(signed=True, width=width, frac=source.frac)
     return [
         f"typedef {fixed_type(wide)} source_t;",

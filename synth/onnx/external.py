@@ -54,14 +54,18 @@ def _inside(folder: Path, tensor: str, location: str) -> Path:
             "external data must lie beside the model, under a relative path without '..'"
         )
     path = folder
-    for part in parts:
-        path = path / part
-        if path.is_symlink():
-            raise FormatError(
-                f"tensor {tensor!r} is kept in {location!r}, which is a symbolic link; "
-                "replace the link by the file"
-            )
-    if not path.is_file():
+    try:
+        for part in parts:
+            path = path / part
+            if path.is_symlink():
+                raise FormatError(
+                    f"tensor {tensor!r} is kept in {location!r}, which is a symbolic link; "
+                    "replace the link by the file"
+                )
+        found = path.is_file()
+    except OSError:  # a name that is too long
+        found = False
+    if not found:
         raise FormatError(f"tensor {tensor!r} is kept in {location!r}, which is no file")
     return path
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 
 from synth.errors import FormatError, ShapeError, UnsupportedOp
 from synth.ir.types import Shape, Tensor
@@ -56,7 +57,7 @@ def _size(
         return dim
     for key in (position, dim):
         if isinstance(key, str) and key in dimensions:
-            return dimensions[key]
+            return int(dimensions[key])
     if axis == 0:
         return 1
     symbol = dim if isinstance(dim, str) else position
@@ -67,6 +68,8 @@ def _size(
 
 
 def _check_dimensions(inputs: Sequence[InputRecord], dimensions: Mapping[str, int]) -> None:
+    if not isinstance(dimensions, Mapping):
+        raise ShapeError(f'dimensions must be a mapping such as {{"seq": 20}}, not {dimensions!r}')
     known: set[str] = set()
     for record in inputs:
         for axis, dim in enumerate(record.dims or ()):
@@ -80,5 +83,5 @@ def _check_dimensions(inputs: Sequence[InputRecord], dimensions: Mapping[str, in
                 f"dimensions names {key!r}, which is no symbolic dimension of the model; "
                 f"it has {sorted(known) or 'none'}"
             )
-        if type(value) is not int or value < 1:
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
             raise ShapeError(f"dimensions[{key!r}] is {value!r}; a size is a positive integer")
