@@ -9,7 +9,7 @@ import numpy as np
 from projects.csim import compile_csim
 from projects.stimuli import stimuli
 from quant.agreement import Agreement, agreement
-from quant.lookup import GRID
+from quant.lookup import CUTS
 from synth.evaluate import Evaluator
 from synth.exact import Array
 from synth.fixed import decode
@@ -196,6 +196,6 @@ def _by_layer(graph: Graph, overflows: Mapping[str, int]) -> dict[str, int]:
     for node in graph.nodes:
         origin = graph.origins[node.output]
         count = overflows.get(node.output, 0)
-        if count and origin.role != GRID:
+        if count and origin.role not in CUTS:
             counts[origin.layer] = counts.get(origin.layer, 0) + count
     return counts
