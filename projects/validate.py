@@ -13,6 +13,7 @@ from quant.lookup import CUTS
 from synth.evaluate import Evaluator
 from synth.exact import Array
 from synth.fixed import decode
+from synth.inspect import columns
 from synth.ir import Graph
 
 if TYPE_CHECKING:
@@ -110,8 +111,7 @@ class Validation:
     def __str__(self) -> str:
         lines = [f"validation of {self.name} on {self.events:,} events ({self.stimuli})"]
         rows = [("model", "compared with", "result"), *self.rows()]
-        widths = [max(len(row[i]) for row in rows) for i in range(2)]
-        lines += [f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows]
+        lines += [f"  {line}" for line in columns(rows, left=3)]
         if self.first_divergence is not None:
             lines.append(str(self.first_divergence))
         return "\n".join(lines)
