@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Protocol
 
 from synth.errors import SettingsError
 from synth.exact import Array
@@ -56,7 +56,7 @@ class Settings:
     reuse_factor: int | Mapping[str, int] = 1
     strategy: str = "latency"
     io_type: str = "io_parallel"
-    control: Literal["hs", "none", "chain"] = "hs"
+    control: str = "hs"
     version: str = "1.0.0"
 
     def __post_init__(self) -> None:

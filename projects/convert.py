@@ -54,6 +54,7 @@ def convert(
     reuse_factor: int | Mapping[str, int] = 1,
     strategy: str = "latency",
     io_type: str = "io_parallel",
+    control: str = "hs",
     output: str = "prediction",
     dimensions: Mapping[str, int] | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
@@ -92,6 +93,8 @@ def convert(
         How many products share a multiplier: a number, or by layer, with a "default".
     strategy, io_type
         hls4ml's words: "latency" or "resource"; "io_parallel".
+    control
+        The block's handshake: "hs", "none" or "chain" (ap_ctrl_hs and so on).
     output
         "prediction", or "margin" to leave out the softmax or sigmoid that ends the model.
     dimensions
@@ -118,6 +121,7 @@ def convert(
         reuse_factor=reuse_factor,
         strategy=strategy,
         io_type=io_type,
+        control=control,
         output=output,
     )
     writer, device = _backend(backend), find(part)
@@ -216,6 +220,7 @@ def _settings(name: str, part: Part, options: Options) -> Settings:
         reuse_factor=options.reuse_factor,
         strategy=options.strategy,
         io_type=options.io_type,
+        control=options.control,
     )
 
 

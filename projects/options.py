@@ -18,6 +18,7 @@ _PERIODS = {"": 1e9, "k": 1e6, "m": 1e3, "g": 1.0}  # ns at one unit
 _WORDS = {
     "strategy": ("latency", "resource", "resource_unrolled", "distributed_arithmetic"),
     "io_type": ("io_parallel", "io_stream"),
+    "control": ("hs", "none", "chain"),
     "output": ("prediction", "margin"),
 }
 
@@ -42,6 +43,7 @@ class Options:
     reuse_factor: int | Mapping[str, int]
     strategy: str
     io_type: str
+    control: str
     output: str
 
 
@@ -55,6 +57,7 @@ def parse_options(
     reuse_factor: Any,
     strategy: Any,
     io_type: Any,
+    control: Any,
     output: Any,
 ) -> Options:
     """Check every option.
@@ -79,6 +82,7 @@ def parse_options(
         reuse_factor=_reuse(reuse_factor),
         strategy=_word("strategy", strategy),
         io_type=_word("io_type", io_type),
+        control=_word("control", control),
         output=_word("output", output),
     )
 

@@ -86,7 +86,7 @@ def test_ports_of_mixed_formats_are_structs_with_exact_fields() -> None:
 
 @pytest.mark.parametrize("control", ["hs", "none", "chain"])
 def test_the_handshake_is_a_choice(control: str) -> None:
-    plan = emit(tiny(), replace(SETTINGS, control=control))  # type: ignore[arg-type]
+    plan = emit(tiny(), replace(SETTINGS, control=control))
     assert f"INTERFACE ap_ctrl_{control} port=return" in str(plan.files["firmware/batch.cpp"])
 
 
