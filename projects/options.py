@@ -108,13 +108,13 @@ def _period(period: Any, clock: Any) -> float:
         match = _CLOCK.fullmatch(clock) if isinstance(clock, str) else None
         if match is None or float(match[1]) == 0:
             raise SettingsError(f"clock must be a frequency such as '360 MHz', not {clock!r}")
-        period = round(_PERIODS[match[2].lower()] / float(match[1]), 6)
-        if not _SHORTEST <= period <= _LONGEST:
+        found = round(_PERIODS[match[2].lower()] / float(match[1]), 6)
+        if not _SHORTEST <= found <= _LONGEST:
             raise SettingsError(
-                f"clock={clock!r} is a period of {period:g} ns; between {_SHORTEST:g} and "
+                f"clock={clock!r} is a period of {found:g} ns; between {_SHORTEST:g} and "
                 f"{_LONGEST:g} ns can be asked for"
             )
-        return period
+        return found
     value = _CLOCK_PERIOD if period is None else period
     number = isinstance(value, Real) and not isinstance(value, bool)
     if not number or not _SHORTEST <= value <= _LONGEST:
@@ -127,7 +127,8 @@ def _period(period: Any, clock: Any) -> float:
 
 def positive(what: str, value: Any) -> int:
     """Return a positive whole number of any kind; raise SettingsError for anything else."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= value <= _MOST:
+    number = isinstance(value, Integral) and not isinstance(value, bool)
+    if not number or not 1 <= value <= _MOST:
         raise SettingsError(
             f"{what} must be a positive whole number of at most 31 bits, not {value!r}"
         )

@@ -9,6 +9,7 @@ from projects.record import Record
 from projects.reports import Figure, read_vendor_reports
 from synth.cost import Cost, cost
 from synth.errors import PartError
+from synth.inspect import columns
 from synth.ir import Graph
 from synth.parts import Part, find
 
@@ -103,7 +104,10 @@ class Report:
             for layer in self.layers
         ]
         total = ("total", *(f"{value:,}" for value in self.totals.values()))
-        lines = [f"{self.name}, one event ({self.counted})", *_table([header, *body, total])]
+        lines = [
+            f"{self.name}, one event ({self.counted})",
+            *columns([header, *body, total], left=1),
+        ]
         if not self.figures:
             lines.append("no report of the vendor's tool is in the project yet")
         shares = self.utilisation()
@@ -160,16 +164,3 @@ def _of_part(part: Part) -> Mapping[str, int | None]:
         "BRAM18": None if bram is None else 2 * bram,
         "URAM": part.uram,
     }
-
-
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            [
-                f"{row[0]:<{widths[0]}}",
-                *(f"{c:>{w}}" for c, w in zip(row[1:], widths[1:], strict=True)),
-            ]
-        )
-        for row in rows
-    ]

@@ -11,11 +11,12 @@ from projects.csim import compile_csim
 from projects.options import positive
 from projects.stimuli import stimuli
 from quant.agreement import Agreement, agreement
-from quant.lookup import GRID
+from quant.lookup import CUTS
 from synth.errors import SettingsError, ShapeError
 from synth.evaluate import Evaluator
 from synth.exact import Array
 from synth.fixed import decode
+from synth.inspect import columns
 from synth.ir import Graph
 
 if TYPE_CHECKING:
@@ -113,8 +114,7 @@ class Validation:
     def __str__(self) -> str:
         lines = [f"validation of {self.name} on {self.events:,} events ({self.stimuli})"]
         rows = [("model", "compared with", "result"), *self.rows()]
-        widths = [max(len(row[i]) for row in rows) for i in range(2)]
-        lines += [f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows]
+        lines += [f"  {line}" for line in columns(rows, left=3)]
         if self.first_divergence is not None:
             lines.append(str(self.first_divergence))
         return "\n".join(lines)
@@ -208,6 +208,6 @@ def _by_layer(graph: Graph, overflows: Mapping[str, int]) -> dict[str, int]:
     for node in graph.nodes:
         origin = graph.origins[node.output]
         count = overflows.get(node.output, 0)
-        if count and origin.role != GRID:
+        if count and origin.role not in CUTS:
             counts[origin.layer] = counts.get(origin.layer, 0) + count
     return counts

@@ -11,11 +11,11 @@ from synth.fixed import Fixed, Format, Overflow, Round
 from synth.ir import Builder, Origin
 from synth.ir.ops import Cast, Compare, Function, Mul, Select, Table
 
-__all__ = ["GRID", "Lookup"]
+__all__ = ["CUTS", "Lookup"]
 
-GRID = "grid"
-"""The role of casts onto a table's grid. They cut their operand on purpose: they take some of its
-bits, or clip it to the range outside of which the table is constant or another one is read."""
+CUTS = frozenset({"grid", "high", "low"})
+"""Roles of casts that cut their operand on purpose: they clip it to the range outside of which a
+table is constant or another one is read, or take some of its bits. No value is lost by it."""
 
 _SPAN = 32
 """The ratio of a segment's ends: with 4,096 entries its first step is 31/4096 of its start."""
@@ -52,7 +52,7 @@ class Lookup:
                 return self._segments(x, held.frac, first, last, self.name)
         plan = plan_table(self.function, held, self.out)
         if plan.grid is not None:
-            x = self._cast(x, plan.grid, GRID)
+            x = self._cast(x, plan.grid, "grid")
         return self._table(x, Table(plan.lo), plan.entries, self.out)
 
     def _segments(self, x: str, frac: int, first: int, last: int, name: str = "") -> str:
@@ -81,7 +81,7 @@ class Lookup:
         frac -= drop
         label = f"segment{first}"
         grid = Fixed.containing(first, last, frac)
-        x = self._cast(x, Format(grid, Round.RND, Overflow.SAT), label)
+        x = self._cast(x, Format(grid, Round.RND, Overflow.SAT), "grid", label)
         codes = entries(self.function, first, last, frac, self.out)
         return self._table(x, Table(first), codes, self.out, f"{label}.table")
 
@@ -95,7 +95,7 @@ class Lookup:
         frac -= drop
         bits = ((last - first).bit_length() + 1) // 2
         grid = Fixed.containing(first, last, frac)
-        x = self._cast(x, Format(grid, Round.RND, Overflow.SAT), GRID)
+        x = self._cast(x, Format(grid, Round.RND, Overflow.SAT), "grid")
         span = (first >> bits, last >> bits)
         high = self._part(x, "high", Fixed.containing(*span, frac - bits), span)
         trailing = Fixed(signed=False, width=bits, frac=frac)
@@ -119,10 +119,10 @@ class Lookup:
         codes = entries(self.function, *span, bits.frac, out)
         return self._table(piece, Table(span[0]), codes, out, f"{label}.exp")
 
-    def _cast(self, x: str, target: Format, label: str) -> str:
-        return self.build.add(
-            Cast(target), x, name=f"{self.name}.{label}", origin=self._inner(GRID)
-        )
+    def _cast(self, x: str, target: Format, role: str, label: str = "") -> str:
+        assert role in CUTS, role
+        name = f"{self.name}.{label or role}"
+        return self.build.add(Cast(target), x, name=name, origin=self._inner(role))
 
     def _table(self, x: str, op: Table, codes: Array, out: Fixed, label: str = "") -> str:
         """Add a table for a part of the result, or, without a label, for the result itself."""
