@@ -1,1 +1,1 @@
-"""Placeholder docstring replaced as the package grows."""
+"""Writers: a typed graph in, a project as data out; one folder each."""

@@ -8,12 +8,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal, Protocol
+from typing import Protocol
 
 from synth.errors import SettingsError
-from synth.ir import Graph, Op
+from synth.exact import Array
+from synth.ir import Graph
 
-__all__ = ["Backend", "Command", "Plan", "Settings"]
+__all__ = ["Backend", "Command", "Plan", "Settings", "sha256"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ class Settings:
     reuse_factor: int | Mapping[str, int] = 1
     strategy: str = "latency"
     io_type: str = "io_parallel"
-    control: Literal["hs", "none", "chain"] = "hs"
+    control: str = "hs"
     version: str = "1.0.0"
 
     def __post_init__(self) -> None:
@@ -147,9 +148,6 @@ class Backend(Protocol):
 
     name: str
 
-    def supports(self, op: type[Op]) -> bool:
-        """Say whether the backend prints an operation of the typed stage."""
-
     def emit(self, graph: Graph, settings: Settings) -> Plan:
         """Write a typed graph as a project.
 
@@ -159,4 +157,16 @@ class Backend(Protocol):
             The graph holds operations, or the settings ask for a style, that it does not print.
         DesignTooLarge
             No tool would survive the design.
+        """
+
+    def golden(
+        self,
+        graph: Graph,
+        settings: Settings,
+        inputs: Mapping[str, Array],
+        outputs: Mapping[str, Array],
+    ) -> Mapping[str, str]:
+        """Format events for the project's test bench: text by path.
+
+        `inputs` and `outputs` are integer codes by value of the graph, [events, *shape].
         """

@@ -23,10 +23,10 @@ try typedef typeid typename uint8_t uint16_t uint32_t uint64_t union unix unsign
 void volatile wchar_t while xor xor_eq
 abort abs acos asin atan atan2 atof atoi atol bsearch calloc ceil clock close connect cos cosh div
 exit exp fabs fclose floor fmod fopen fork fprintf fputs fread free frexp fseek fwrite getenv index
-infinity j0 j1 jn labs ldexp link log log10 malloc memcpy memmove memset modf nan open pause pipe pow printf puts
-qsort raise rand read realloc remove rename rindex scanf select send signal sin sinh sleep socket
-sprintf sqrt srand stat strcat strchr strcmp strcpy strlen system tan tanh time tolower toupper
-truncate unlink wait write y0 y1 yn
+infinity j0 j1 jn labs ldexp link log log10 malloc memcpy memmove memset modf nan open pause pipe
+pow printf puts qsort raise rand read realloc remove rename rindex scanf select send signal sin sinh
+sleep socket sprintf sqrt srand stat strcat strchr strcmp strcpy strlen system tan tanh time tolower
+toupper truncate unlink wait write y0 y1 yn
 """
 
 _VERILOG = """

@@ -104,6 +104,7 @@ def convert(
     ] = None,
     strategy: Annotated[str, typer.Option(help="latency or resource.")] = "latency",
     io_type: Annotated[str, typer.Option(help="io_parallel.")] = "io_parallel",
+    control: Annotated[str, typer.Option(help="Handshake: hs, none or chain.")] = "hs",
     ending: Annotated[
         str, typer.Option("--ending", help="prediction, or margin: without the last activation.")
     ] = "prediction",
@@ -135,6 +136,7 @@ def convert(
             reuse_factor=_reuse(reuse_factor),
             strategy=strategy,
             io_type=io_type,
+            control=control,
             output=ending,
             dimensions=_numbers("--dimension", dimension) or None,
             overwrite=overwrite,

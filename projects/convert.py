@@ -3,18 +3,16 @@
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from backends.base import Backend, Command, Settings
+from backends.base import Backend, Settings
 from backends.cstyle import RESERVED, is_identifier
-from backends.vitis import Design, Vitis, golden_data
+from backends.vitis import Vitis
 from projects.folder import creating
 from projects.options import Options, check_layers, parse_options
 from projects.project import Project
 from projects.record import Record, record_files
-from projects.run import FlowStage
 from projects.stimuli import stimuli
 from projects.write import write_files, write_plan
 from quant.calibrate import read_calibration
@@ -56,6 +54,7 @@ def convert(
     reuse_factor: int | Mapping[str, int] = 1,
     strategy: str = "latency",
     io_type: str = "io_parallel",
+    control: str = "hs",
     output: str = "prediction",
     dimensions: Mapping[str, int] | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
@@ -94,6 +93,8 @@ def convert(
         How many products share a multiplier: a number, or by layer, with a "default".
     strategy, io_type
         hls4ml's words: "latency" or "resource"; "io_parallel".
+    control
+        The block's handshake: "hs", "none" or "chain" (ap_ctrl_hs and so on).
     output
         "prediction", or "margin" to leave out the softmax or sigmoid that ends the model.
     dimensions
@@ -120,6 +121,7 @@ def convert(
         reuse_factor=reuse_factor,
         strategy=strategy,
         io_type=io_type,
+        control=control,
         output=output,
     )
     writer, device = _backend(backend), find(part)
@@ -151,12 +153,12 @@ def convert(
             version=__version__,
             settings=_jsonable(settings),
             modes=modes,
-            stages=tuple(_stage(command) for command in plan.commands),
+            stages=plan.commands,
         )
         write_plan(plan, partial)
         write_files(record_files(record, imported, typed), partial)
         say("writing golden data for the test bench")
-        write_files(_golden(Design(typed, settings)), partial)
+        write_files(_golden(writer, typed, settings), partial)
     return Project(_folder(output_dir), record, imported, typed)
 
 
@@ -234,6 +236,7 @@ def _settings(name: str, part: Part, options: Options) -> Settings:
         reuse_factor=options.reuse_factor,
         strategy=options.strategy,
         io_type=options.io_type,
+        control=options.control,
     )
 
 
@@ -245,10 +248,6 @@ def _jsonable(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _stage(command: Command) -> FlowStage:
-    return FlowStage(**asdict(command))
-
-
-def _golden(design: Design) -> Mapping[str, str]:
-    codes = stimuli(design.graph, _GOLDEN_EVENTS)
-    return golden_data(design, codes, Evaluator(design.graph)(codes))
+def _golden(writer: Backend, graph: Graph, settings: Settings) -> Mapping[str, str]:
+    codes = stimuli(graph, _GOLDEN_EVENTS)
+    return writer.golden(graph, settings, codes, Evaluator(graph)(codes))

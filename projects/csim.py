@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -156,7 +157,7 @@ def compile_csim(folder: Path, *, trace: bool = False) -> Csim:
     key = _digest(folder, name, [compiler_version(compiler), *flags])
     library = folder / "build" / f"lib{name}-{key[:16]}.so"
     if not library.exists():
-        prefix = precompiled(compiler, folder / "firmware" / "ap_types")
+        prefix = precompiled(compiler, folder / "firmware" / "ap_types", wait=False)
         arguments = [compiler, *flags, *prefix, "-I.", "-Ifirmware/ap_types"]
         build_library([*arguments, "-shared", f"{name}_bridge.cpp"], folder, library)
     return open_library(content, library, traced=trace)
@@ -215,11 +216,14 @@ def _digest(folder: Path, name: str, words: Sequence[str]) -> str:
     return whole.hexdigest()
 
 
-def precompiled(compiler: str, headers: Path, flags: Sequence[str] = COMPILE_FLAGS) -> list[str]:
+def precompiled(
+    compiler: str, headers: Path, flags: Sequence[str] = COMPILE_FLAGS, *, wait: bool = True
+) -> list[str]:
     """Return the arguments that include precompiled ap_types, made on first use.
 
     Only for g++, and only where the user's cache can be written: otherwise the same headers are
-    read as they are.
+    read as they are. Without `wait` they are read as they are this time too, and precompiled beside
+    that for the next: making them takes longer than one simulation's compiler saves.
     """
     if "Free Software Foundation" not in compiler_version(compiler):
         return []
@@ -228,12 +232,21 @@ def precompiled(compiler: str, headers: Path, flags: Sequence[str] = COMPILE_FLA
         whole.update(path.relative_to(headers).as_posix().encode() + path.read_bytes())
     place = cache_folder() / f"ap_types-{whole.hexdigest()[:16]}"
     prefix = place / "prefix.h"
-    if not prefix.exists():
-        try:
-            _precompile([compiler, *flags], headers, place)
-        except OSError:
-            return []
-    return ["-include", str(prefix)]
+    if not prefix.exists() and not wait:
+        arguments = ([compiler, *flags], headers, place)
+        threading.Thread(target=_try_to_precompile, args=arguments).start()
+        return []
+    if prefix.exists() or _try_to_precompile([compiler, *flags], headers, place):
+        return ["-include", str(prefix)]
+    return []
+
+
+def _try_to_precompile(command: Sequence[str], headers: Path, place: Path) -> bool:
+    try:
+        _precompile(command, headers, place)
+    except (OSError, ToolError):
+        return False  # The simulation's own compiler run will say what is wrong.
+    return True
 
 
 def _precompile(command: Sequence[str], headers: Path, place: Path) -> None:

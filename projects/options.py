@@ -3,12 +3,12 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
 from synth.errors import SettingsError
 from synth.ir import Graph
+from synth.ir.graph import no_such_layer
 
 __all__ = ["Options", "check_layers", "parse_options", "positive"]
 
@@ -20,6 +20,7 @@ _PERIODS = {"": 1e9, "k": 1e6, "m": 1e3, "g": 1.0}  # ns at one unit
 _WORDS = {
     "strategy": ("latency", "resource", "resource_unrolled", "distributed_arithmetic"),
     "io_type": ("io_parallel", "io_stream"),
+    "control": ("hs", "none", "chain"),
     "output": ("prediction", "margin"),
 }
 
@@ -44,6 +45,7 @@ class Options:
     reuse_factor: int | Mapping[str, int]
     strategy: str
     io_type: str
+    control: str
     output: str
 
 
@@ -57,6 +59,7 @@ def parse_options(
     reuse_factor: Any,
     strategy: Any,
     io_type: Any,
+    control: Any,
     output: Any,
 ) -> Options:
     """Check every option.
@@ -81,6 +84,7 @@ def parse_options(
         reuse_factor=_reuse(reuse_factor),
         strategy=_word("strategy", strategy),
         io_type=_word("io_type", io_type),
+        control=_word("control", control),
         output=_word("output", output),
     )
 
@@ -89,14 +93,10 @@ def check_layers(options: Options, graph: Graph) -> None:
     """Raise SettingsError if a reuse factor is for a layer that the model does not have."""
     if not isinstance(options.reuse_factor, Mapping):
         return
-    known = sorted({origin.layer for origin in graph.origins.values()})
+    known = {origin.layer for origin in graph.origins.values()}
     for layer in options.reuse_factor:
         if layer != "default" and layer not in known:
-            near = get_close_matches(layer, known, 3) or known[:8]
-            raise SettingsError(
-                f"reuse_factor names a layer {layer!r} that the model does not have; it has "
-                f"{', '.join(near)}"
-            )
+            raise SettingsError(f"reuse_factor {no_such_layer(layer, known)}")
 
 
 def _period(period: Any, clock: Any) -> float:
@@ -108,13 +108,13 @@ def _period(period: Any, clock: Any) -> float:
         match = _CLOCK.fullmatch(clock) if isinstance(clock, str) else None
         if match is None or float(match[1]) == 0:
             raise SettingsError(f"clock must be a frequency such as '360 MHz', not {clock!r}")
-        period = round(_PERIODS[match[2].lower()] / float(match[1]), 6)
-        if not _SHORTEST <= period <= _LONGEST:
+        found = round(_PERIODS[match[2].lower()] / float(match[1]), 6)
+        if not _SHORTEST <= found <= _LONGEST:
             raise SettingsError(
-                f"clock={clock!r} is a period of {period:g} ns; between {_SHORTEST:g} and "
+                f"clock={clock!r} is a period of {found:g} ns; between {_SHORTEST:g} and "
                 f"{_LONGEST:g} ns can be asked for"
             )
-        return period
+        return found
     value = _CLOCK_PERIOD if period is None else period
     number = isinstance(value, Real) and not isinstance(value, bool)
     if not number or not _SHORTEST <= value <= _LONGEST:
@@ -127,7 +127,8 @@ def _period(period: Any, clock: Any) -> float:
 
 def positive(what: str, value: Any) -> int:
     """Return a positive whole number of any kind; raise SettingsError for anything else."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= value <= _MOST:
+    number = isinstance(value, Integral) and not isinstance(value, bool)
+    if not number or not 1 <= value <= _MOST:
         raise SettingsError(
             f"{what} must be a positive whole number of at most 31 bits, not {value!r}"
         )

@@ -109,6 +109,15 @@ class Ports:
             for (name, array), fmt in zip(named.items(), formats, strict=True)
         }
 
+    def nearest_outputs(self, codes: Mapping[str, Array]) -> dict[str, Array]:
+        """Return outputs as the float64 nearest to them, for comparison with the float model."""
+        named = self.named_outputs(codes)
+        formats = (self.typed.codes(name).format for name in self.typed.outputs)
+        return {
+            name: approximate(array, fmt)
+            for (name, array), fmt in zip(named.items(), formats, strict=True)
+        }
+
     def named_outputs(self, results: Mapping[str, Array]) -> dict[str, Array]:
         """Return outputs of the typed graph under the names that the user knows."""
         pairs = zip(self.imported.outputs, self.typed.outputs, strict=True)

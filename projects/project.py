@@ -195,7 +195,7 @@ class Project:
 
 
 def _last_by_layer(graph: Graph) -> dict[str, str]:
-    names = [*graph.inputs, *(node.output for node in graph.nodes)]
+    names = graph.computed()
     last: dict[str, str] = {}
     for name in names:
         last.pop(graph.origins[name].layer, None)
@@ -211,8 +211,9 @@ def open_project(folder: str | os.PathLike[str]) -> Project:
     ProjectError
         The folder is no project, was written by a newer synth, or was damaged.
     """
-    if not isinstance(folder, str | os.PathLike) or not str(folder):
-        raise ProjectError(f"a project is opened by the path of its folder, not {folder!r}")
+    given: Any = folder
+    if not isinstance(given, str | os.PathLike) or not str(given):
+        raise ProjectError(f"a project is opened by the path of its folder, not {given!r}")
     path = Path(os.path.expanduser(folder)).absolute()  # noqa: PTH111 -- as `convert`
     record, imported, typed = open_record(path)
     return Project(path, record, imported, typed)

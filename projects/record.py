@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from backends.base import Command
 from projects.folder import MARK
 from projects.ports import Modes
-from projects.run import FlowStage
 from synth.errors import ProjectError
 from synth.fixed import Overflow, Round
 from synth.ir import Graph
@@ -49,7 +49,7 @@ class Record:
     version: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     modes: Mapping[str, Modes] = field(default_factory=dict)
-    stages: tuple[FlowStage, ...] = ()
+    stages: tuple[Command, ...] = ()
 
 
 def record_files(record: Record, imported: Graph, typed: Graph) -> dict[str, bytes]:
@@ -98,8 +98,8 @@ def open_record(folder: Path) -> tuple[Record, Graph, Graph]:
     return record, graphs[0], graphs[1]
 
 
-def _stage(entry: Mapping[str, Any]) -> FlowStage:
-    return FlowStage(
+def _stage(entry: Mapping[str, Any]) -> Command:
+    return Command(
         name=entry["name"],
         argv=tuple(entry["argv"]),
         cwd=entry["cwd"],

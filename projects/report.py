@@ -1,14 +1,15 @@
 """What a design costs: counted on its graph, and read from the vendor's reports where they are."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from projects.record import Record
 from projects.reports import Figure, read_vendor_reports
-from synth.cost import cost
+from synth.cost import Cost, cost
 from synth.errors import PartError
+from synth.inspect import columns
 from synth.ir import Graph
 from synth.parts import Part, find
 
@@ -30,14 +31,7 @@ class LayerCost:
     table_bits: int = 0
 
 
-_COUNTS = (
-    "multiplications",
-    "additions",
-    "macs",
-    "parameters",
-    "parameter_bits",
-    "table_bits",
-)
+_COUNTS = tuple(field.name for field in fields(LayerCost) if field.name != "layer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +104,10 @@ class Report:
             for layer in self.layers
         ]
         total = ("total", *(f"{value:,}" for value in self.totals.values()))
-        lines = [f"{self.name}, one event ({self.counted})", *_table([header, *body, total])]
+        lines = [
+            f"{self.name}, one event ({self.counted})",
+            *columns([header, *body, total], left=1),
+        ]
         if not self.figures:
             lines.append("no report of the vendor's tool is in the project yet")
         shares = self.utilisation()
@@ -148,13 +145,12 @@ def _part(code: str) -> Part | None:
 
 
 def _layers(graph: Graph) -> tuple[LayerCost, ...]:
-    sums: dict[str, dict[str, int]] = {}
+    sums: dict[str, Cost] = {}
     for name, spent in cost(graph).items():
-        layer = sums.setdefault(graph.origins[name].layer, dict.fromkeys(_COUNTS, 0))
-        for count in _COUNTS:
-            layer[count] += getattr(spent, count)
+        layer = graph.origins[name].layer
+        sums[layer] = sums.get(layer, Cost()) + spent
     return tuple(
-        LayerCost(layer=layer, **counts) for layer, counts in sums.items() if any(counts.values())
+        LayerCost(layer=layer, **asdict(spent)) for layer, spent in sums.items() if spent != Cost()
     )
 
 
@@ -168,16 +164,3 @@ def _of_part(part: Part) -> Mapping[str, int | None]:
         "BRAM18": None if bram is None else 2 * bram,
         "URAM": part.uram,
     }
-
-
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            [
-                f"{row[0]:<{widths[0]}}",
-                *(f"{c:>{w}}" for c, w in zip(row[1:], widths[1:], strict=True)),
-            ]
-        )
-        for row in rows
-    ]

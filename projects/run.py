@@ -5,33 +5,22 @@ import shutil
 import subprocess
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from backends.base import Command
 from projects.folder import build_folder
 from synth.errors import ProjectError, ToolError
 
-__all__ = ["FlowStage", "chosen_stages", "run_stage", "run_stages"]
+__all__ = ["chosen_stages", "run_stage", "run_stages"]
 
 _COMPILERS = frozenset({"g++", "clang++", "c++"})
 _TAIL = 12
 """Lines of a failed tool's output that the message repeats."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FlowStage:
-    """A step of the tool flow, as the backend planned it: see `backends.base.Command`."""
-
-    name: str
-    argv: tuple[str, ...]
-    cwd: str
-    needs: str
-    produces: tuple[str, ...]
-
-
 def run_stages(
     folder: Path,
-    planned: Sequence[FlowStage],
+    planned: Sequence[Command],
     wanted: Sequence[str] | None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> None:
@@ -65,7 +54,7 @@ def run_stages(
         run_stage(folder, stage)
 
 
-def chosen_stages(planned: Sequence[FlowStage], wanted: Sequence[str] | None) -> list[FlowStage]:
+def chosen_stages(planned: Sequence[Command], wanted: Sequence[str] | None) -> list[Command]:
     """Return the stages of the given names, in the planned order.
 
     Without names, these are the vendor's first stage and its alternatives: the stages that produce
@@ -90,7 +79,7 @@ def chosen_stages(planned: Sequence[FlowStage], wanted: Sequence[str] | None) ->
     return [stage for stage in planned if stage.name in wanted]
 
 
-def run_stage(folder: Path, stage: FlowStage) -> None:
+def run_stage(folder: Path, stage: Command) -> None:
     """Run one stage, its output in ``build/<stage>.log``.
 
     Raises
@@ -125,7 +114,7 @@ def run_stage(folder: Path, stage: FlowStage) -> None:
         )
 
 
-def _installed(folder: Path, alternatives: Sequence[FlowStage]) -> FlowStage:
+def _installed(folder: Path, alternatives: Sequence[Command]) -> Command:
     for stage in alternatives:
         if shutil.which(stage.needs):
             return stage
@@ -133,7 +122,7 @@ def _installed(folder: Path, alternatives: Sequence[FlowStage]) -> FlowStage:
     raise AssertionError(alternatives)
 
 
-def _require(folder: Path, alternatives: Sequence[FlowStage]) -> None:
+def _require(folder: Path, alternatives: Sequence[Command]) -> None:
     """Raise ToolError unless a tool of one of the alternatives is there."""
     if any(shutil.which(stage.needs) for stage in alternatives):
         return

@@ -102,7 +102,7 @@ def _uniform(random: np.random.Generator, lo: Array, hi: Array, shape: tuple[int
 
 def _affordable(graph: Graph) -> int:
     """How many events the search may run: each holds every intermediate."""
-    names = [*graph.inputs, *(node.output for node in graph.nodes)]
+    names = graph.computed()
     elements = sum(int(np.prod(graph.types[name].shape)) for name in names)
     return max(1, _POOL_ELEMENTS // max(elements, 1))
 

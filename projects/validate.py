@@ -9,25 +9,24 @@ import numpy as np
 
 from projects.csim import compile_csim
 from projects.options import positive
-from projects.ports import approximate
 from projects.stimuli import stimuli
+from quant.agreement import Agreement, agreement
+from quant.lookup import CUTS
 from synth.errors import SettingsError, ShapeError
 from synth.evaluate import Evaluator
 from synth.exact import Array
 from synth.fixed import decode
+from synth.inspect import columns
 from synth.ir import Graph
 
 if TYPE_CHECKING:
     from projects.project import Project
 
-__all__ = ["Divergence", "FloatAgreement", "Validation", "first_divergence", "validate"]
+__all__ = ["Divergence", "Validation", "first_divergence", "validate"]
 
 _MADE = "random and edge cases"
 _TRACED = 16
 """Events that are traced to find where a difference begins."""
-_BY_DESIGN = frozenset({"bits", "grid", "high", "low"})
-"""Roles whose casts cut their operand on purpose: taking some of its bits, or clipping it to the
-range outside of which a table is constant."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,26 +57,6 @@ class Divergence:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FloatAgreement:
-    """How far the integer model is from the float one, over all outputs.
-
-    Attributes
-    ----------
-    error
-        The largest deviation.
-    relative
-        The same divided by the range of that output over the events.
-    argmax
-        The share of events with the same largest element, the worst of the outputs that are
-        vectors; None if there is none.
-    """
-
-    error: float
-    relative: float
-    argmax: float | None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Validation:
     """The result of a validation; true where the C++ is exact.
@@ -100,7 +79,7 @@ class Validation:
     events: int
     stimuli: str
     mismatches: int
-    agreement: FloatAgreement
+    agreement: Agreement
     first_divergence: Divergence | None = None
     overflows: Mapping[str, int] = field(default_factory=dict)
 
@@ -135,8 +114,7 @@ class Validation:
     def __str__(self) -> str:
         lines = [f"validation of {self.name} on {self.events:,} events ({self.stimuli})"]
         rows = [("model", "compared with", "result"), *self.rows()]
-        widths = [max(len(row[i]) for row in rows) for i in range(2)]
-        lines += [f"  {a:<{widths[0]}}  {b:<{widths[1]}}  {c}" for a, b, c in rows]
+        lines += [f"  {line}" for line in columns(rows, left=3)]
         if self.first_divergence is not None:
             lines.append(str(self.first_divergence))
         return "\n".join(lines)
@@ -172,7 +150,7 @@ def validate(project: "Project", x: Any = None, *, events: int = 1000, seed: int
         mismatches=len(wrong),
         first_divergence=found,
         overflows=_by_layer(graph, exact.overflows),
-        agreement=_agreement(project, expected, values),
+        agreement=agreement(project.float_outputs(values), ports.nearest_outputs(expected)),
     )
 
 
@@ -198,7 +176,7 @@ def first_divergence(
     samples
         By which numbers the events are known to the user.
     """
-    names = [*graph.inputs, *(node.output for node in graph.nodes)]
+    names = graph.computed()
     common = [name for name in names if name in traced]
     expected = Evaluator(graph, common)(codes)
     for name in common:
@@ -230,28 +208,6 @@ def _by_layer(graph: Graph, overflows: Mapping[str, int]) -> dict[str, int]:
     for node in graph.nodes:
         origin = graph.origins[node.output]
         count = overflows.get(node.output, 0)
-        if count and origin.role not in _BY_DESIGN:
+        if count and origin.role not in CUTS:
             counts[origin.layer] = counts.get(origin.layer, 0) + count
     return counts
-
-
-def _agreement(project: "Project", exact: Mapping[str, Array], x: Any) -> FloatAgreement:
-    graph, codes = project.graph, project.ports.outputs(exact, raw=True)
-    formats = (graph.codes(name).format for name in graph.outputs)
-    values = {
-        name: approximate(array, fmt)
-        for (name, array), fmt in zip(codes.items(), formats, strict=True)
-    }
-    floats = project.float_outputs(x)
-    error = relative = 0.0
-    shares = []
-    for name, value in values.items():
-        real = floats[name].astype(np.float64)
-        # Edge cases may take the float model itself to infinity, where nothing can be compared.
-        both = np.isfinite(value) & np.isfinite(real)
-        worst = float(np.abs(value[both] - real[both]).max(initial=0.0))
-        error = max(error, worst)
-        relative = max(relative, worst / (float(np.ptp(real[both])) or 1.0) if both.any() else 0.0)
-        if value.ndim == 2 and value.shape[1] > 1 and len(value):
-            shares.append(float((value.argmax(axis=1) == real.argmax(axis=1)).mean()))
-    return FloatAgreement(error=error, relative=relative, argmax=min(shares, default=None))

@@ -1,5 +1,6 @@
 """Integer codes of any width as 64-bit words, least significant first, and back."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 
 from synth.errors import ShapeError
 from synth.exact import Array, integers
-from synth.fixed import Fixed, parse_format
+from synth.fixed import Fixed, parse_fixed
 
 __all__ = ["Wire", "from_words", "to_words"]
 
@@ -37,12 +38,12 @@ class Wire:
     @property
     def size(self) -> int:
         """Number of elements of an event."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @classmethod
     def of_port(cls, port: Mapping[str, Any]) -> "Wire":
         """Read a port of ``manifest.json``."""
-        formats = tuple(_fixed(text) for text in port["formats"])
+        formats = tuple(parse_fixed(text) for text in port["formats"])
         return cls(port["value"], tuple(port["shape"]), formats, port["words"])
 
     @classmethod
@@ -53,13 +54,7 @@ class Wire:
         if value["element_fracs"]:
             fracs = np.broadcast_to(np.asarray(value["element_fracs"]), shape).ravel()
             shifts = tuple((value["frac"] - fracs).tolist())
-        return cls(value["value"], shape, (_fixed(value["format"]),), value["words"], shifts)
-
-
-def _fixed(text: str) -> Fixed:
-    fmt = parse_format(text).type
-    assert isinstance(fmt, Fixed)
-    return fmt
+        return cls(value["value"], shape, (parse_fixed(value["format"]),), value["words"], shifts)
 
 
 def to_words(codes: Array, wire: Wire) -> Array:

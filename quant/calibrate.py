@@ -77,14 +77,13 @@ def _array(name: str, value: Any, graph: Graph) -> Array:
     shape = graph.types[name].shape
     try:
         given = np.asarray(value)
-        if given.dtype.kind not in "biufO":
-            raise TypeError(given.dtype)
-        array = given.astype(np.float64)
+        # Text is no number, even where it could be read as one.
+        array = given.astype(np.float64) if given.dtype.kind in "biufO" else None
     # RuntimeError: PyTorch's word for tensors that need a gradient or stand on a device.
     except (TypeError, ValueError, OverflowError, RuntimeError):
-        raise CalibrationError(
-            f"calibration of input {name!r} is not an array of numbers"
-        ) from None
+        array = None
+    if array is None:
+        raise CalibrationError(f"calibration of input {name!r} is not an array of numbers")
     if array.ndim != len(shape) + 1 or array.shape[1:] != shape:
         raise CalibrationError(
             f"calibration of input {name!r} has shape {array.shape}; expected "
@@ -101,7 +100,7 @@ def observe(graph: Graph, data: Mapping[str, Array], batch: int = 2048) -> Range
     CalibrationError
         If the float model itself gives NaN or infinity on the data.
     """
-    wanted = [*graph.inputs, *(node.output for node in graph.nodes)]
+    wanted = graph.computed()
     run = Evaluator(graph, wanted)
     lows: dict[str, Array] = {}
     highs: dict[str, Array] = {}

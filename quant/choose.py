@@ -6,10 +6,9 @@ few thousand errors says little of the next few thousand, and two bits are a fac
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
-
+from quant.agreement import Agreement, agreement
 from quant.calibrate import observe
 from quant.precision import Precision
 from quant.quantise import Wishes, quantise
@@ -18,33 +17,13 @@ from synth.exact import Array
 from synth.fixed import Format
 from synth.ir import Graph
 
-__all__ = ["Agreement", "agreement", "choose"]
+__all__ = ["choose"]
 
 WIDTHS = (10, 12, 14, 16, 18, 20, 22, 24, 27, 30)
 _FEW = 20
 """Events that are too few to split: then all serve both purposes."""
 _MOST = 10_000
 """Events that judge a width at the most."""
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far an integer model is from its float model on the same events.
-
-    Attributes
-    ----------
-    argmax
-        The share of events with the same largest output, over vector outputs; 1 if there is none.
-    error
-        The largest deviation of any output, divided by that output's range over the events.
-    """
-
-    argmax: float
-    error: float
-
-    def good(self) -> bool:
-        """Well within what is promised: 99.5 per cent of decisions, 1 per cent of the range."""
-        return self.argmax >= 0.9985 and self.error <= 0.005
 
 
 def choose(
@@ -67,14 +46,17 @@ def choose(
     expected = Evaluator(graph)(judged)
     best: tuple[Graph, Agreement] | None = None
     agreed = False
-    for width in WIDTHS[3:4] if precision.complete else WIDTHS:
+    for width in (wishes.width,) if precision.complete else WIDTHS:
         typed = quantise(graph, replace(wishes, width=width))
-        found = agreement(typed, expected, judged, inputs)
+        values = Evaluator(typed)(judged, wires=inputs)
+        pairs = zip(graph.outputs, typed.outputs, strict=True)
+        found = agreement(expected, {name: values[other] for name, other in pairs})
         if progress is not None:
-            progress(f"{width} bits: {found.argmax:.2%} of decisions, error {found.error:.2e}")
+            shown = f"{found.decisions:.2%} of decisions, error {found.relative:.2e}"
+            progress(f"{width} bits: {shown}")
         if agreed and found.good():
             return typed, found
-        if best is None or (found.argmax, -found.error) > (best[1].argmax, -best[1].error):
+        if best is None or _quality(found) > _quality(best[1]):
             best = typed, found
         agreed = found.good()
     assert best is not None
@@ -92,20 +74,5 @@ def _halves(data: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Arra
     )
 
 
-def agreement(
-    typed: Graph,
-    expected: Mapping[str, Array],
-    feeds: Mapping[str, Array],
-    inputs: Mapping[str, Format],
-) -> Agreement:
-    """Compare a typed graph with the float outputs of the same events."""
-    values = Evaluator(typed)(feeds, wires=inputs)
-    argmax, error = 1.0, 0.0
-    for name, target in zip(typed.outputs, expected.values(), strict=True):
-        got = values[name]
-        spread = float(np.ptp(target)) or 1.0
-        error = max(error, float(np.abs(got - target).max(initial=0.0)) / spread)
-        if target.ndim == 2 and target.shape[1] > 1:
-            same = got.argmax(axis=1) == target.argmax(axis=1)
-            argmax = min(argmax, float(same.mean()))
-    return Agreement(argmax, error)
+def _quality(found: Agreement) -> tuple[float, float]:
+    return found.decisions, -found.relative

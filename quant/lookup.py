@@ -5,13 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from quant.formats_for import covering
-from quant.tables import LIMIT, effective_range, entries, plan_table
+from quant.tables import LIMIT, coarser, effective_range, entries, plan_table
 from synth.exact import Array
 from synth.fixed import Fixed, Format, Overflow, Round
-from synth.ir import Builder, Codes, Origin
+from synth.ir import Builder, Origin
 from synth.ir.ops import Cast, Compare, Function, Mul, Select, Table
 
-__all__ = ["Lookup"]
+__all__ = ["CUTS", "Lookup"]
+
+CUTS = frozenset({"grid", "high", "low"})
+"""Roles of casts that cut their operand on purpose: they clip it to the range outside of which a
+table is constant or another one is read, or take some of its bits. No value is lost by it."""
 
 _SPAN = 32
 """The ratio of a segment's ends: with 4,096 entries its first step is 31/4096 of its start."""
@@ -37,8 +41,7 @@ class Lookup:
 
     def add(self, x: str) -> str:
         """Look `x` up; return the name of the result."""
-        held = self.build.types[x]
-        assert isinstance(held, Codes)
+        held = self.build.codes(x)
         if self.function.name == "exp":
             first, last = effective_range(self.function, held, self.out)
             if last - first >= LIMIT:
@@ -74,10 +77,11 @@ class Lookup:
 
     def _segment(self, x: str, frac: int, first: int, last: int) -> str:
         drop = max((last - first - 1).bit_length() - LIMIT.bit_length() + 1, 0)
-        first, last, frac = first >> drop, -(-last >> drop), frac - drop
+        first, last = coarser(first, last, drop)
+        frac -= drop
         label = f"segment{first}"
         grid = Fixed.containing(first, last, frac)
-        x = self._cast(x, Format(grid, Round.RND, Overflow.SAT), label)
+        x = self._cast(x, Format(grid, Round.RND, Overflow.SAT), "grid", label)
         codes = entries(self.function, first, last, frac, self.out)
         return self._table(x, Table(first), codes, self.out, f"{label}.table")
 
@@ -87,7 +91,8 @@ class Lookup:
         Two short tables and a product keep twice the bits of the operand that one table could.
         """
         drop = max((last - first).bit_length() - 2 * (LIMIT.bit_length() - 2), 0)
-        first, last, frac = first >> drop, -(-last >> drop), frac - drop
+        first, last = coarser(first, last, drop)
+        frac -= drop
         bits = ((last - first).bit_length() + 1) // 2
         grid = Fixed.containing(first, last, frac)
         x = self._cast(x, Format(grid, Round.RND, Overflow.SAT), "grid")
@@ -114,10 +119,10 @@ class Lookup:
         codes = entries(self.function, *span, bits.frac, out)
         return self._table(piece, Table(span[0]), codes, out, f"{label}.exp")
 
-    def _cast(self, x: str, target: Format, label: str) -> str:
-        return self.build.add(
-            Cast(target), x, name=f"{self.name}.{label}", origin=self._inner(label)
-        )
+    def _cast(self, x: str, target: Format, role: str, label: str = "") -> str:
+        assert role in CUTS, role
+        name = f"{self.name}.{label or role}"
+        return self.build.add(Cast(target), x, name=name, origin=self._inner(role))
 
     def _table(self, x: str, op: Table, codes: Array, out: Fixed, label: str = "") -> str:
         """Add a table for a part of the result, or, without a label, for the result itself."""

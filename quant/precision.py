@@ -16,12 +16,12 @@ table          table, table_t      what a look-up table returns
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 from synth.errors import PrecisionError
 from synth.fixed import Fixed, FixedArray, Format, Overflow, Round, parse_format
 from synth.ir import Graph, Origin
+from synth.ir.graph import no_such_layer
 
 __all__ = ["ROLES", "Precision", "parse_precision", "parse_wires"]
 
@@ -55,7 +55,7 @@ class Precision:
     roles
         By role, for every layer.
     layers
-        By (layer, role), before all others; the role "" stands for the layer's activations.
+        By (layer, role), before all others; the role "*" stands for all but the accumulator.
     """
 
     default: Format | None = None
@@ -83,14 +83,10 @@ class Precision:
 
     def check_layers(self, known: Iterable[str]) -> None:
         """Raise PrecisionError if a wish names a layer that the model does not have."""
-        names = sorted(set(known))
+        names = frozenset(known)
         for layer, _ in self.layers:
             if layer not in names:
-                near = get_close_matches(layer, names, 3) or names[:8]
-                raise PrecisionError(
-                    f"precision names a layer {layer!r} that the model does not have; "
-                    f"it has {', '.join(near)}"
-                )
+                raise PrecisionError(f"precision {no_such_layer(layer, names)}")
 
 
 def parse_precision(value: Any) -> Precision:

@@ -118,7 +118,7 @@ class _Quantiser:
             codes, frac = constant_codes(np.asarray(self.source.constants[name]), self.wishes.width)
             return self.build.constant(codes, frac=frac, name=name)
         value = self.typed[name]
-        if wire is not None and self.build.types[value].format != wire.type:  # type: ignore[union-attr]
+        if wire is not None and self.build.codes(value).format != wire.type:
             origin = self.source.origins.get(name, Origin(name))
             return self.build.add(Cast(wire), value, name=f"{name}.wire", origin=origin)
         return value
@@ -159,7 +159,7 @@ class _Quantiser:
         """Add the node and its casts; the last of them bears the source's name."""
         name, origin = node.output, self.source.origins[node.output]
         inner = Origin(origin.layer, "accumulator")
-        casts = [c for c in (limit, fmt) if c is not None and not _same(c.type, exact)]
+        casts = [c for c in (limit, fmt) if c is not None and c.type != exact.format]
         names = [*[f"{name}.accumulator", f"{name}.limited"][: len(casts)], name]
         origins = [*[inner] * len(casts), origin]
         value = self.build.add(node.op, *operands, name=names[0], origin=origins[0])
@@ -194,8 +194,7 @@ class _Quantiser:
         fmt = covering(low, high, self.wishes.width)
         if fmt.frac >= exact.frac:
             # Finer than the exact value: keep its LSB and only the bits that its range needs.
-            needed = Fixed.containing(_floor(low, exact.frac), _ceil(high, exact.frac), exact.frac)
-            fmt = needed
+            fmt = Fixed.containing(_floor(low, exact.frac), _ceil(high, exact.frac), exact.frac)
         return Format(fmt, Round.RND, Overflow.SAT)
 
     # Operands
@@ -231,9 +230,7 @@ class _Quantiser:
         """A term rounds at the LSB of what it is added to: that costs no adder."""
         frac = max(fracs)
         if isinstance(node.op, Dense | Conv):
-            kernel = self.build.types[f"{node.output}.weight"]
-            assert isinstance(kernel, Codes)
-            frac += kernel.frac
+            frac += self.build.codes(f"{node.output}.weight").frac
         largest = float(np.abs(values).max(initial=0.0))
         frac = max(frac, covering(0.0, largest, self.wishes.width).frac if largest else 0)
         frac = min(frac, 1000)
@@ -262,9 +259,7 @@ class _Quantiser:
     # Look-ups
 
     def _codes(self, name: str) -> Codes:
-        held = self.build.types[self.typed[name]]
-        assert isinstance(held, Codes)
-        return held
+        return self.build.codes(self.typed[name])
 
     def _wish(self, role: str, *origins: Origin) -> Format | None:
         return self.wishes.precision.find(role, *origins)
@@ -288,11 +283,6 @@ def _grows(op: Op) -> bool:
 
 _SUMS = (Dense, Conv, MatMul, SumPool, Reduce)
 _COMPARES = Relu | Maximum | Minimum | Neg | Abs | Select
-
-
-def _same(target: Fixed | FixedArray, exact: Codes) -> bool:
-    """Whether a cast into `target` would change nothing, not even the width of the wire."""
-    return target == exact.format
 
 
 def _floor(value: float, frac: int) -> int:

@@ -15,7 +15,15 @@ from synth.functions import FUNCTIONS, exact_value, round_half_even_at
 from synth.ir import Codes
 from synth.ir.ops import Function
 
-__all__ = ["LIMIT", "TablePlan", "effective_range", "entries", "plan_table", "value_range"]
+__all__ = [
+    "LIMIT",
+    "TablePlan",
+    "coarser",
+    "effective_range",
+    "entries",
+    "plan_table",
+    "value_range",
+]
 
 LIMIT = 4096
 """Entries of a table: one 18-bit block memory holds 1,024, and csim and tools stay quick."""
@@ -37,10 +45,11 @@ def plan_table(function: Function, x: Codes, out: Fixed, limit: int = LIMIT) -> 
     does, after leaving out the ends where the rounded function no longer changes.
     """
     first, last = effective_range(function, x, out)
-    drop = 0
-    while -(-last >> drop) - (first >> drop) >= limit:
+    ends, drop = (first, last), 0
+    while ends[1] - ends[0] >= limit:
         drop += 1
-    first, last = first >> drop, -(-last >> drop)
+        ends = coarser(first, last, drop)
+    first, last = ends
     frac = x.frac - drop
     lo, hi = x.interval.hull
     direct = drop == 0 and hi - lo < 4 * limit
@@ -48,6 +57,11 @@ def plan_table(function: Function, x: Codes, out: Fixed, limit: int = LIMIT) -> 
     if not direct:
         grid = Format(Fixed.containing(first, last, frac), Round.RND, Overflow.SAT)
     return TablePlan(grid, first, entries(function, first, last, frac, out))
+
+
+def coarser(first: int, last: int, drop: int) -> tuple[int, int]:
+    """Return the codes on a grid of LSB 2**drop times larger that enclose first..last."""
+    return first >> drop, -(-last >> drop)
 
 
 def effective_range(function: Function, x: Codes, out: Fixed) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from synth.exact import Array, Carrier, carrier, integers
-from synth.fixed import Fixed, FixedArray, Overflow, Round, align, cast
+from synth.fixed import Overflow, Round, align, cast
 from synth.ir.ops import Cast
 from synth.ir.types import Codes
 
@@ -132,15 +132,8 @@ class CastKernel:
         fmt = self.op.format
         result = cast(codes, self.source.frac, fmt.type, fmt.rounding, fmt.overflow)
         if self.counter is not None and self._checks:
-            wide = self._wide(fmt.type)
+            wide = self.op.widened(self._rounded.magnitude.bit_length() + 2)
             rounded = cast(codes, self.source.frac, wide, fmt.rounding)
             outside = (rounded < self._least) | (rounded > self._most)
             self.counter(int(np.count_nonzero(outside)))
         return align(result, self._restore) if self._restore.any() else result
-
-    def _wide(self, target: Fixed | FixedArray) -> Fixed | FixedArray:
-        width = self._rounded.magnitude.bit_length() + 2
-        if isinstance(target, Fixed):
-            return Fixed(signed=True, width=width, frac=target.frac)
-        ones = np.ones(target.frac.shape, dtype=np.int64)
-        return FixedArray(signed=ones.astype(bool), width=ones * width, frac=target.frac)

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from synth.errors import PrecisionError
 from synth.formats import Fixed, FixedArray, Format, IntArray, Overflow, Round, in_int64
-from synth.formats_text import parse_format
+from synth.formats_text import parse_fixed, parse_format
 
 __all__ = [
     "Fixed",
@@ -32,6 +32,7 @@ __all__ = [
     "encode",
     "encode_in_floats",
     "is_plain",
+    "parse_fixed",
     "parse_format",
 ]
 
@@ -163,12 +164,12 @@ def encode_in_floats(values: NDArray[np.floating], target: Fixed) -> NDArray[np.
     """
     small = values.dtype == np.float32 and target.width <= _MANTISSA_32
     step = 2.0**-target.frac
-    work = np.array(values, dtype=np.float32 if small else np.float64)
+    work: NDArray[np.floating] = np.array(values, dtype=np.float32 if small else np.float64)
     np.clip(work, target.min * step, target.max * step, out=work)
     work *= 2.0**target.frac
     below = np.asarray(np.floor(work))
     work -= below
-    below += work >= 0.5  # noqa: PLR2004 a half
+    below += work >= 0.5
     return below
 
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 from synth.errors import PrecisionError
 from synth.formats import Fixed, Format, Overflow, Round
 
-__all__ = ["parse_format"]
+__all__ = ["parse_fixed", "parse_format"]
 
 _Mode = TypeVar("_Mode", bound=StrEnum)
 
@@ -32,7 +32,8 @@ def parse_format(text: str) -> Format:
     PrecisionError
         If the text is malformed, or asks for WRAP_SM or for ap_fixed's fifth parameter.
     """
-    match = _SHAPE.fullmatch(text) if isinstance(text, str) else None
+    # Callers are users, who give numbers too, whatever the signature says.
+    match = _SHAPE.fullmatch(text) if isinstance(text, str) else None  # type: ignore[redundant-expr]
     if match is None:
         raise PrecisionError(f"{text!r} is not a number format: {_FORM}")
     family = match[1].lower().removeprefix("ap_")
@@ -42,6 +43,19 @@ def parse_format(text: str) -> Format:
     if family.endswith("int"):
         return Format(_integer_type(parts, text, _FAMILIES[family]))
     return _fixed_format(parts, text, _FAMILIES[family])
+
+
+def parse_fixed(text: str) -> Fixed:
+    """Read a format as `parse_format` does; its modes, if any, are dropped.
+
+    Raises
+    ------
+    PrecisionError
+        As `parse_format`.
+    """
+    fmt = parse_format(text).type
+    assert isinstance(fmt, Fixed)
+    return fmt
 
 
 def _integer_type(parts: list[str], text: str, signed: bool) -> Fixed:

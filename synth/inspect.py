@@ -7,7 +7,7 @@ from synth.cost import Cost, cost, total
 from synth.ir.graph import Graph
 from synth.ir.types import Codes, Shape
 
-__all__ = ["Row", "rows", "summary"]
+__all__ = ["Row", "columns", "rows", "summary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +84,21 @@ def summary(graph: Graph) -> str:
     )
 
 
+def columns(lines: Sequence[Sequence[str]], left: int) -> list[str]:
+    """Return lines of text in columns: the first `left` flush left, the others, of numbers, right.
+
+    Each line has one cell a column.
+    """
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+
+
 def _row(graph: Graph, name: str, op: str, counts: Cost) -> Row:
     kind, origin = graph.types[name], graph.origins[name]
     least = most = None
@@ -121,14 +136,6 @@ def _plain(text: str) -> str:
 
 
 def _table(lines: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    numeric = len(widths) - 2
-    printed = [
-        "  ".join(
-            cell.rjust(width) if i >= numeric else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
+    printed = columns(lines, left=len(lines[0]) - 2)
     rule = "-" * max(map(len, printed))
     return [printed[0], rule, *printed[1:], rule]

@@ -103,15 +103,16 @@ def _sizes(shapes: Mapping[str, Shape] | None) -> Mapping[str, Shape] | None:
     """Check what the caller says of the shapes of inputs."""
     if shapes is None:
         return None
-    if not isinstance(shapes, Mapping):
+    given: Any = shapes
+    if not isinstance(given, Mapping):
         raise ShapeError(f'shapes must be a mapping such as {{"x": (1, 16)}}, not {shapes!r}')
-    for name, shape in shapes.items():
-        sizes = shape if isinstance(shape, list | tuple) else [None]
-        if not all(isinstance(size, Integral) and size > 0 for size in sizes):
+    for name, shape in given.items():
+        sizes: Any = shape if isinstance(shape, list | tuple) else [None]
+        if not all(isinstance(size, Integral) and int(size) > 0 for size in sizes):
             raise ShapeError(
                 f"shapes[{name!r}] is {shape!r}; a shape is a tuple of positive whole numbers"
             )
-    return {name: tuple(map(int, shape)) for name, shape in shapes.items()}
+    return {name: tuple(map(int, shape)) for name, shape in given.items()}
 
 
 def _onnx_path(path: Path) -> Path:

@@ -19,6 +19,7 @@ from quant.precision import parse_precision
 from quant.quantise import Wishes, quantise
 from synth.evaluate import Evaluator
 from synth.ir import Graph
+from synth.ir.verify import verify
 from synth.passes import prepare
 from tests.csim_batch import SETTINGS, compile_batch
 from tests.strategies import imported_graphs, random_feeds
@@ -36,7 +37,10 @@ def networks(draw: st.DrawFn) -> Graph:
     graph = prepare(draw(imported_graphs()))
     wish = draw(st.sampled_from(FORMATS))
     ranges = observe(graph, random_feeds(graph, 64))
-    return quantise(graph, Wishes(parse_precision(wish), ranges=ranges, width=draw(WIDTHS)))
+    typed = quantise(graph, Wishes(parse_precision(wish), ranges=ranges, width=draw(WIDTHS)))
+    verify(graph)
+    verify(typed)
+    return typed
 
 
 WIDTHS = st.integers(4, 20)

@@ -279,7 +279,9 @@ _SKETCHES: dict[str, Callable[[_Sketch], Graph]] = {
     "conv1d": _weighted(Conv(_PLAIN), (5, 3), "fixed<6,3>", (2, 3, 4)),
     "conv2d": _weighted(Conv(_ODD), (6, 5, 2), "fixed<5,3>", (3, 2, 2, 3)),
     "conv_groups": _weighted(Conv(_ODD, groups=2), (6, 5, 4), "fixed<5,3>", (3, 2, 2, 6)),
-    "conv_depthwise": _weighted(Conv(_PLAIN, groups=3), (5, 3), "fixed<5,3>", (2, 1, 3), None),
+    "conv_depthwise": _weighted(
+        Conv(_PLAIN, groups=3), (5, 3), "fixed<5,3>", (2, 1, 3), bias_frac=None
+    ),
     "conv_lead": _weighted(Conv(_PLAIN), (2, 2, 5, 1), "fixed<5,3>", (2, 1, 3)),
     "matmul": _one(MatMul(), ((2, 3, 4), "fixed<6,3>"), ((1, 4, 2), "ufixed<5,3>")),
     "matmul_lead": _one(MatMul(), ((1, 2, 3), "fixed<6,3>"), ((3, 3, 2), "ufixed<5,3>")),

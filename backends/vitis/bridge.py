@@ -57,8 +57,7 @@ def _one_event(lines: Lines, design: Design) -> None:
             lines.add(local(port))
             lines.add(*_each(port, f"synth_lib::from_words(in_{number} + {{at}}, {{element}});"))
         lines.add(*(local(port) for port in design.outputs))
-        arguments = ", ".join(port.identifier for port in (*design.inputs, *design.outputs))
-        lines.add(f"{design.settings.name}({arguments});")
+        lines.add(design.call)
         for number, port in enumerate(design.outputs):
             lines.add(
                 f"long long *const out_{number} = outputs[{number}] + event * {_stride(port)};"

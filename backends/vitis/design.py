@@ -1,5 +1,6 @@
 """A typed graph with the identifiers and arrays that its C++ has: what all printers read."""
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,7 +43,7 @@ class Port:
     @property
     def size(self) -> int:
         """Number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def by_element(self) -> bool:
@@ -78,6 +79,16 @@ class Design:
         """The ports that it writes; an input that is an output too has two ports."""
         values = dict.fromkeys(self.graph.outputs)
         return tuple(self._port(value, f"output {value}") for value in values)
+
+    @property
+    def ports(self) -> tuple[Port, ...]:
+        """The top function's arguments, in order."""
+        return (*self.inputs, *self.outputs)
+
+    @property
+    def call(self) -> str:
+        """A call of the top function on variables that are called like its ports."""
+        return f"{self.settings.name}({', '.join(port.identifier for port in self.ports)});"
 
     @cached_property
     def _identifiers(self) -> Mapping[str, str]:
@@ -161,7 +172,7 @@ class Design:
 
     def size(self, value: str) -> int:
         """Return the number of elements of a value."""
-        return int(np.prod(self.codes(value).shape, dtype=np.int64))
+        return math.prod(self.codes(value).shape)
 
     def is_constant(self, value: str) -> bool:
         """Whether a value's array is a constant of the graph."""

@@ -1,5 +1,6 @@
 """The writer: a typed graph and settings in, a Vitis HLS project as data out."""
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 
@@ -7,6 +8,7 @@ from backends.base import Plan, Settings
 from backends.cstyle import is_identifier
 from backends.vitis.bridge import bridge_source
 from backends.vitis.design import Design
+from backends.vitis.golden import golden_data
 from backends.vitis.guard import check_size
 from backends.vitis.layers import PRINTERS, print_node
 from backends.vitis.manifest import manifest
@@ -14,7 +16,8 @@ from backends.vitis.scripts import commands, scripts
 from backends.vitis.testbench import testbench_source
 from backends.vitis.top import defines_header, parameters_header, top_header, top_source, weights
 from synth.errors import GraphError, SettingsError, UnsupportedOp
-from synth.ir import Graph, Op, Stage
+from synth.exact import Array
+from synth.ir import Graph, Stage
 from synth.ir.serialise import digest
 
 __all__ = ["Vitis", "emit"]
@@ -27,13 +30,19 @@ class Vitis:
 
     name = "vitis"
 
-    def supports(self, op: type[Op]) -> bool:
-        """Say whether an operation of the typed stage is printed."""
-        return op in PRINTERS
-
     def emit(self, graph: Graph, settings: Settings) -> Plan:
         """See `emit`."""
         return emit(graph, settings)
+
+    def golden(
+        self,
+        graph: Graph,
+        settings: Settings,
+        inputs: Mapping[str, Array],
+        outputs: Mapping[str, Array],
+    ) -> dict[str, str]:
+        """See `golden_data`."""
+        return golden_data(Design(graph, settings), inputs, outputs)
 
 
 def emit(graph: Graph, settings: Settings) -> Plan:

@@ -10,7 +10,6 @@ from backends.vitis.types import fixed_type, format_type
 from backends.vitis.weights import constant_array
 from backends.vitis.wiring import broadcast, declaration, function, reduction, windows
 from backends.vitis.work import Work, work
-from synth.errors import UnsupportedOp
 from synth.exact import Array
 from synth.fixed import Fixed, FixedArray
 from synth.ir import Node, Op
@@ -129,20 +128,9 @@ def integers(**values: int) -> list[str]:
 
 
 def print_node(design: Design, node: Node) -> Printed:
-    """Print one node.
-
-    Raises
-    ------
-    UnsupportedOp
-        If the operation has no printer.
-    """
+    """Print one node, whose operation is in `PRINTERS`."""
     printer = _Printer(design, node)
-    rule = PRINTERS.get(type(node.op))
-    if rule is None:
-        raise UnsupportedOp(
-            f"the vitis backend does not print {node.op.kind} (layer {design.origin(node).layer!r})"
-        )
-    rule(printer)
+    PRINTERS[type(node.op)](printer)
     return printer.printed
 
 

@@ -25,14 +25,13 @@ def testbench_source(design: Design) -> str:
     )
     with lines.block("int main(int argc, char **argv) {", "}"):
         lines.add('synth_lib::Golden golden(argc > 1 ? argv[1] : "tb_data");')
-        for port in (*design.inputs, *design.outputs):
+        for port in design.ports:
             lines.add(f'golden.open("{port.identifier}");')
         with lines.block("while (golden.next_event()) {", "}"):
-            for port in (*design.inputs, *design.outputs):
+            for port in design.ports:
                 lines.add(local(port))
             _ports(lines, design.inputs, 0, "input")
-            arguments = ", ".join(port.identifier for port in (*design.inputs, *design.outputs))
-            lines.add(f"{name}({arguments});")
+            lines.add(design.call)
             _ports(lines, design.outputs, len(design.inputs), "output")
         lines.add("return golden.verdict();")
     return str(lines)

@@ -21,7 +21,7 @@ def defines_header(design: Design, layers: Layers) -> str:
     lines = _opening(design, "DEFINES_H", "The number formats: ap_[u]fixed<width, integer bits>.")
     lines.add('#include "ap_fixed.h"', '#include "ap_int.h"', "")
     with lines.block(f"namespace {design.namespace} {{", "}"):
-        for port in (*design.inputs, *design.outputs):
+        for port in design.ports:
             _port_type(lines, port)
         lines.add("")
         for port in design.inputs:
@@ -99,16 +99,11 @@ def _copy_width(design: Design, port: Port) -> int:
 
 def _signature(design: Design) -> str:
     arguments = []
-    for port in design.inputs:
-        kind = f"{design.namespace}::{port.identifier}_t"
+    for port in design.ports:
+        reference = "&" if port.by_element and port in design.outputs else ""
         array = "" if port.by_element else f"[{port.size}]"
-        arguments.append(f"{kind} {port.identifier}{array}")
-    for port in design.outputs:
         kind = f"{design.namespace}::{port.identifier}_t"
-        if port.by_element:
-            arguments.append(f"{kind} &{port.identifier}")
-        else:
-            arguments.append(f"{kind} {port.identifier}[{port.size}]")
+        arguments.append(f"{kind} {reference}{port.identifier}{array}")
     return f"void {design.settings.name}({', '.join(arguments)})"
 
 
@@ -121,7 +116,7 @@ def top_header(design: Design) -> str:
 
 def tapped(design: Design) -> list[str]:
     """Return the values that a trace can show, in order: their positions are the taps' numbers."""
-    return [*design.graph.inputs, *(node.output for node in design.graph.nodes)]
+    return design.graph.computed()
 
 
 def top_source(design: Design, layers: Layers, digest: str) -> str:
@@ -173,14 +168,14 @@ def _is_dataflow(design: Design) -> bool:
     shared = any(
         count > 1 for value, count in readers.items() if value not in design.graph.constants
     )
-    loads = any(port.by_element for port in (*design.inputs, *design.outputs))
+    loads = any(port.by_element for port in design.ports)
     return not (shared or loads or any(value in readers for value in outputs))
 
 
 def _interface(lines: Lines, design: Design) -> None:
     settings = design.settings
     lines.flush_left(f"#pragma HLS INTERFACE ap_ctrl_{settings.control} port=return")
-    for port in (*design.inputs, *design.outputs):
+    for port in design.ports:
         if port.by_element:
             lines.flush_left(f"#pragma HLS DISAGGREGATE variable={port.identifier}")
         else:

@@ -1,5 +1,7 @@
 """Index functions: where an element comes from, by a formula where there is one, else a table."""
 
+import math
+
 import numpy as np
 
 from backends.cstyle import integer_type
@@ -52,7 +54,7 @@ def declaration(table: str, index: Array) -> str:
 
 def broadcast(shape: Shape, to: Shape) -> Array:
     """Return, for each element of `to`, the position of an operand's element."""
-    positions = np.arange(int(np.prod(shape, dtype=np.int64))).reshape(shape)
+    positions = np.arange(math.prod(shape)).reshape(shape)
     return np.broadcast_to(positions, to).ravel()
 
 
@@ -61,15 +63,15 @@ def windows(shape: Shape, window: Window) -> Array:
 
     `shape` is [..., *spatial, c]; leading axes count as positions, and pixels have c channels each.
     """
-    pixels = int(np.prod(shape[:-1], dtype=np.int64))
+    pixels = math.prod(shape[:-1])
     view = patches(np.arange(pixels).reshape(1, *shape[:-1], 1), window, fill=-1)
-    return view.reshape(-1, int(np.prod(window.kernel)))
+    return view.reshape(-1, math.prod(window.kernel))
 
 
 def reduction(shape: Shape, axes: tuple[int, ...]) -> Array:
     """Return [results, terms]: the positions that are reduced to each result."""
-    positions = np.arange(int(np.prod(shape, dtype=np.int64))).reshape(shape)
+    positions = np.arange(math.prod(shape)).reshape(shape)
     reduced = sorted(axis % len(shape) for axis in axes)
     kept = [axis for axis in range(len(shape)) if axis not in reduced]
-    terms = int(np.prod([shape[axis] for axis in reduced], dtype=np.int64))
+    terms = math.prod([shape[axis] for axis in reduced])
     return positions.transpose(*kept, *reduced).reshape(-1, terms)

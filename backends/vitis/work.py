@@ -1,8 +1,7 @@
 """How much each node does: what decides how its hardware is shared, and what is too large."""
 
+import math
 from dataclasses import dataclass
-
-import numpy as np
 
 from backends.vitis.design import Design
 from backends.vitis.sharing import Lanes, Products, lanes, products
@@ -67,11 +66,7 @@ def work(design: Design, node: Node) -> Work:
     if isinstance(node.op, Dense | Conv | MatMul):
         kernel = design.codes(node.inputs[1]).shape
         groups = node.op.groups if isinstance(node.op, Conv) else 1
-        terms = kernel[-2] if isinstance(node.op, MatMul) else _product(kernel[:-1])
+        terms = kernel[-2] if isinstance(node.op, MatMul) else math.prod(kernel[:-1])
         outputs = shape[-1] // groups
         return Work(size, size // outputs, terms, outputs, size * terms)
     return Work(size, multiplications=size if isinstance(node.op, Mul) else 0)
-
-
-def _product(sizes: tuple[int, ...]) -> int:
-    return int(np.prod(sizes, dtype=np.int64))

@@ -1,4 +1,4 @@
-"""A figure and where it was read; and which report files belong to which reader."""
+"""Which report files there are, and which reader each belongs to."""
 
 from collections.abc import Callable
 from functools import partial

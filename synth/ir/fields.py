@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import numpy as np
 
 from synth.errors import FormatError
-from synth.fixed import Fixed, FixedArray, Format, Overflow, Round, parse_format
+from synth.fixed import Fixed, FixedArray, Format, Overflow, Round, parse_fixed
 from synth.ir.op import Op
 from synth.ir.ops import OPS
 from synth.ir.windows import Window
@@ -169,11 +169,10 @@ def _format(data: Any, where: str) -> Format:
     if rounding not in list(Round) or overflow not in list(Overflow):
         raise FormatError(f"{where}: unknown modes {rounding!r}, {overflow!r}")
     if isinstance(entry["format"], str):
-        target = parse_format(entry["format"]).type
-        return Format(target, Round(rounding), Overflow(overflow))
-    formats = [parse_format(text).type for text in strings(entry["format"], where)]
+        return Format(parse_fixed(entry["format"]), Round(rounding), Overflow(overflow))
+    formats = [parse_fixed(text) for text in strings(entry["format"], where)]
     shape = _decode(tuple[int, ...], entry["shape"], where)
-    stacked = FixedArray.stack([fmt for fmt in formats if isinstance(fmt, Fixed)], shape)
+    stacked = FixedArray.stack(formats, shape)
     return Format(stacked, Round(rounding), Overflow(overflow))
 
 

@@ -1,7 +1,8 @@
 """The graph, immutable, and the builder that is its only constructor."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from types import MappingProxyType
 
 import numpy as np
@@ -11,14 +12,15 @@ from synth.exact import Array
 from synth.ir.op import Op, Stage
 from synth.ir.types import Codes, Tensor, Type
 
-__all__ = ["Builder", "Graph", "Node", "Origin", "Stage"]
+__all__ = ["Builder", "Graph", "Node", "Origin", "Stage", "no_such_layer"]
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where a value comes from: a layer of the source model, and its role there.
 
-    Roles are hls4ml's words where it has them: input, weight, bias, accumulator, activation, table.
+    Roles are hls4ml's words where it has them: input, weight, bias, accumulator, activation, table;
+    inside a composite they name the intermediate: exp, sum, reciprocal, ...
     """
 
     layer: str
@@ -71,6 +73,10 @@ class Graph:
         found = self.types[name]
         assert isinstance(found, Codes)
         return found
+
+    def computed(self) -> list[str]:
+        """Return the inputs and then the results, in the order of computation."""
+        return [*self.inputs, *(node.output for node in self.nodes)]
 
     def consumers(self) -> dict[str, list[Node]]:
         """Return the nodes that read each value (a graph output counts for none)."""
@@ -156,6 +162,12 @@ class Builder:
         self._nodes.append(Node(op, inputs, unique))
         return self._value(unique, result, origin)
 
+    def codes(self, name: str) -> Codes:
+        """Return the type of a value of the typed stage."""
+        found = self.types[name]
+        assert isinstance(found, Codes)
+        return found
+
     def graph(self, outputs: Sequence[str]) -> Graph:
         """Return the graph, without the nodes and constants that no output needs."""
         for name in outputs:
@@ -209,6 +221,13 @@ class Builder:
         self.types[name] = kind
         self.origins[name] = origin
         return name
+
+
+def no_such_layer(layer: str, known: Collection[str]) -> str:
+    """Return the rest of a message about an option that names an unknown layer."""
+    names = sorted(known)
+    near = get_close_matches(layer, names, 3) or names[:8]
+    return f"names a layer {layer!r} that the model does not have; it has {', '.join(near)}"
 
 
 def _frozen(value: object) -> bool:

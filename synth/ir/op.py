@@ -16,7 +16,7 @@ from synth.errors import GraphError, ShapeError
 from synth.exact import Array, carrier, convert, integers
 from synth.ir.types import Codes, Interval, Shape, Tensor
 
-__all__ = ["Align", "Op", "Stage"]
+__all__ = ["BOTH", "TYPED", "Align", "Op", "Stage"]
 
 
 class Stage(StrEnum):
@@ -24,6 +24,10 @@ class Stage(StrEnum):
 
     IMPORTED = "imported"
     TYPED = "typed"
+
+
+BOTH = frozenset(Stage)
+TYPED = frozenset({Stage.TYPED})
 
 
 @dataclass(frozen=True, slots=True)

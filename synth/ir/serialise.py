@@ -17,7 +17,7 @@ import numpy as np
 
 from synth.errors import FormatError, GraphError
 from synth.exact import Array, magnitude
-from synth.fixed import Fixed, FixedArray, parse_format
+from synth.fixed import Fixed, FixedArray, parse_fixed
 from synth.ir.fields import decode_op, encode_op, record, strings, unsigned, whole
 from synth.ir.graph import Builder, Graph, Origin, Stage
 from synth.ir.op import Op
@@ -229,16 +229,10 @@ def _load_type(data: Any, stage: Stage, where: str) -> tuple[Shape, str | Fixed 
     entry = record(data, where, "shape", "format")
     shape, fmt = _shape(entry["shape"], where), entry["format"]
     if isinstance(fmt, str):
-        return shape, _fixed(fmt)
+        return shape, parse_fixed(fmt)
     rows = record(fmt, where, "shape", "formats")
-    formats = [_fixed(text) for text in strings(rows["formats"], where)]
+    formats = [parse_fixed(text) for text in strings(rows["formats"], where)]
     return shape, FixedArray.stack(formats, _shape(rows["shape"], where))
-
-
-def _fixed(text: str) -> Fixed:
-    fmt = parse_format(text).type
-    assert isinstance(fmt, Fixed)
-    return fmt
 
 
 def _load_input(build: Builder, entry: Any) -> None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from numbers import Integral
+from typing import Any
 
 from synth.errors import FormatError, ShapeError, UnsupportedOp
 from synth.ir.types import Shape, Tensor
@@ -77,6 +78,7 @@ def _check_dimensions(inputs: Sequence[InputRecord], dimensions: Mapping[str, in
                 known |= {dim, f"{record.name}:{axis}"}
             elif not dim or dim < 0:
                 known.add(f"{record.name}:{axis}")
+    value: Any
     for key, value in dimensions.items():
         if key not in known:
             raise ShapeError(

@@ -4,6 +4,8 @@ Each intermediate has a role of its own in the layer (exp, sum, reciprocal, ...)
 precision can be given to it.
 """
 
+from collections.abc import Callable
+from math import prod
 from typing import cast
 
 import numpy as np
@@ -44,26 +46,26 @@ def decompose(graph: Graph) -> Graph:
 
 def _softmax(work: Rewrite, node: Node) -> str:
     """``exp(x - max x) / sum exp(x - max x)``: no exponential exceeds 1."""
-    (x,), axes = work.inputs(node), cast(Softmax, node.op).axes
-    e = work.part(node, Function("exp"), _shifted(work, node, x, axes), role="exp")
-    total = work.part(node, Reduce("sum", axes), e, role="sum")
-    inverse = Function("reciprocal", domain=_sum_domain(work, e, axes))
-    return work.result(node, Mul(), e, work.part(node, inverse, total, role="reciprocal"))
+    _, e, of_sum = _exponentials(work, node, work.inputs(node)[0], cast(Softmax, node.op).axes)
+    return work.result(node, Mul(), e, of_sum("reciprocal"))
 
 
-def _sum_domain(work: Rewrite, e: str, axes: tuple[int, ...]) -> tuple[float, float]:
-    """The largest term is exp(0), so the sum of n terms lies between 1 and n."""
-    shape = work.build.types[e].shape
-    return 1.0, float(np.prod([shape[axis] for axis in axes]))
-
-
-def _shifted(work: Rewrite, node: Node, x: str, axes: tuple[int, ...]) -> str:
+def _exponentials(
+    work: Rewrite, node: Node, x: str, axes: tuple[int, ...]
+) -> tuple[str, str, Callable[[str], str]]:
+    """Return ``d = x - max x``, ``exp d``, and how to add a function of the sum of ``exp d``."""
     most = work.part(node, Reduce("max", axes), x, role="max")
-    return work.part(node, Sub(), x, most, role="shifted")
+    shifted = work.part(node, Sub(), x, most, role="shifted")
+    e = work.part(node, Function("exp"), shifted, role="exp")
+    total = work.part(node, Reduce("sum", axes), e, role="sum")
+    # The largest term is exp(0), so the sum of n terms lies between 1 and n.
+    shape = work.shape(e)
+    domain = (1.0, float(prod(shape[axis] for axis in axes)))
 
+    def of_sum(name: str) -> str:
+        return work.part(node, Function(name, domain=domain), total, role=name)
 
-def _reciprocal(work: Rewrite, node: Node, x: str) -> str:
-    return work.part(node, Function("reciprocal"), x, role="reciprocal")
+    return shifted, e, of_sum
 
 
 def _log_softmax(work: Rewrite, node: Node) -> str | None:
@@ -74,12 +76,8 @@ def _log_softmax(work: Rewrite, node: Node) -> str | None:
         return None
     if not work.sole(node.inputs[0]):
         return None
-    (x,), axes = work.inputs(producer), producer.op.axes
-    shifted = _shifted(work, node, x, axes)
-    e = work.part(node, Function("exp"), shifted, role="exp")
-    total = work.part(node, Reduce("sum", axes), e, role="sum")
-    log = Function("log", domain=_sum_domain(work, e, axes))
-    return work.result(node, Sub(), shifted, work.part(node, log, total, role="log"))
+    shifted, _, of_sum = _exponentials(work, node, work.inputs(producer)[0], producer.op.axes)
+    return work.result(node, Sub(), shifted, of_sum("log"))
 
 
 def _elu(work: Rewrite, node: Node) -> str:
@@ -180,7 +178,8 @@ def _div(work: Rewrite, node: Node) -> str:
     same_shape = work.shape(b) == work.graph.types[node.output].shape
     if ones is not None and same_shape and np.all(ones == 1):
         return work.result(node, Function("reciprocal"), b)
-    return work.result(node, Mul(), a, _reciprocal(work, node, b))
+    inverse = work.part(node, Function("reciprocal"), b, role="reciprocal")
+    return work.result(node, Mul(), a, inverse)
 
 
 _RULES: dict[type[Op], Rule] = {

@@ -82,8 +82,8 @@ def _same_op(op: Op, _order: Permutation) -> Op:
 
 
 def _axes(op: Op, order: Permutation) -> Op:
-    op = cast(Reduce, op)
-    return replace(op, axes=tuple(_axis(axis, order) for axis in op.axes))
+    axes = tuple(_axis(axis, order) for axis in cast(Reduce, op).axes)
+    return replace(op, axes=axes)  # type: ignore[call-arg]
 
 
 def _axis(axis: int, order: Permutation) -> int:
@@ -91,14 +91,8 @@ def _axis(axis: int, order: Permutation) -> int:
     return order[axis] - len(order)
 
 
-def _slice(op: Op, order: Permutation) -> Op:
-    op = cast(Slice, op)
-    return replace(op, axes=tuple(_axis(axis, order) for axis in op.axes))
-
-
-def _gather(op: Op, order: Permutation) -> Op:
-    op = cast(Gather, op)
-    return replace(op, axis=_axis(op.axis, order))
+def _one_axis(op: Op, order: Permutation) -> Op:
+    return replace(op, axis=_axis(cast(Gather, op).axis, order))  # type: ignore[call-arg]
 
 
 def _pad(op: Op, order: Permutation) -> Op:
@@ -112,9 +106,7 @@ def _several(work: Rewrite, node: Node) -> str | None:
     orders = [found[1] for found in (_before(work, x) for x in inputs) if found]
     for order in dict.fromkeys(orders):
         if all(_follows(work, node, x, order) for x in inputs):
-            op = node.op
-            if isinstance(op, Concat):
-                op = Concat(_axis(op.axis, order))
+            op = _one_axis(node.op, order) if isinstance(node.op, Concat) else node.op
             sources = [_undone(work, x, order) for x in inputs]
             return _sink(work, node, op, sources, order)
     return _permuted(work, node) if isinstance(node.op, Elementwise) else None
@@ -249,11 +241,11 @@ _RULES: dict[type[Op], Rule] = {
     **dict.fromkeys(ELEMENT_BY_ELEMENT, _sunk(_same_op)),
     **{op: _several for op in OPS.values() if issubclass(op, (Elementwise, Concat))},
     Dense: _dense,
-    Gather: _sunk(_gather),
+    Gather: _sunk(_one_axis),
     Pad: _sunk(_pad),
     Reduce: _sunk(_axes),
     Reshape: _flatten,
-    Slice: _sunk(_slice),
+    Slice: _sunk(_axes),
     Softmax: _sunk(_axes),
     Transpose: _transpose,
 }

@@ -16,18 +16,28 @@ import numpy as np
 
 from synth.ir import Graph, Node, Op, Shape, Tensor
 from synth.ir.ops import (
-    OPS,
+    Abs,
+    Clip,
     Concat,
     Conv,
     Dense,
     Elementwise,
+    Elu,
+    Function,
     Gather,
+    HardSigmoid,
+    LeakyRelu,
     MatMul,
+    Neg,
     Pad,
     Reduce,
+    Relu,
     Reshape,
+    Selu,
     Slice,
     Softmax,
+    Softplus,
+    Softsign,
     Transpose,
 )
 from synth.ir.ops.reduce import Pool
@@ -268,10 +278,7 @@ _RULES: dict[type[Op], PerEvent] = {
     Slice: _slice,
 }
 
-ELEMENT_BY_ELEMENT = frozenset(
-    op
-    for name, op in OPS.items()
-    if name in {"Abs", "Clip", "Elu", "Function", "HardSigmoid", "LeakyRelu", "Neg", "Relu", "Selu"}
-    or name in {"Softplus", "Softsign"}
+ELEMENT_BY_ELEMENT: frozenset[type[Op]] = frozenset(
+    (Abs, Clip, Elu, Function, HardSigmoid, LeakyRelu, Neg, Relu, Selu, Softplus, Softsign)
 )
 """Operations on each element by itself."""

@@ -86,7 +86,7 @@ def test_ports_of_mixed_formats_are_structs_with_exact_fields() -> None:
 
 @pytest.mark.parametrize("control", ["hs", "none", "chain"])
 def test_the_handshake_is_a_choice(control: str) -> None:
-    plan = emit(tiny(), replace(SETTINGS, control=control))  # type: ignore[arg-type]
+    plan = emit(tiny(), replace(SETTINGS, control=control))
     assert f"INTERFACE ap_ctrl_{control} port=return" in str(plan.files["firmware/batch.cpp"])
 
 
@@ -160,7 +160,7 @@ def test_the_same_graph_gives_the_same_bytes_under_any_hash_seed() -> None:
         subprocess.run(
             [sys.executable, "-c", program],
             cwd=ROOT,
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": ROOT},
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             check=True,

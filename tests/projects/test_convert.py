@@ -63,6 +63,11 @@ def test_a_project_has_hls4mls_shape(tmp_path: Path) -> None:
     assert os.access(tmp_path / "p" / "build_lib.sh", os.X_OK)
 
 
+def test_the_handshake_is_a_choice(tmp_path: Path) -> None:
+    run(tmp_path / "p", name="jets", control="none")
+    assert b"ap_ctrl_none port=return" in content(tmp_path / "p")["firmware/jets.cpp"]
+
+
 def test_the_same_conversion_writes_the_same_bytes(tmp_path: Path) -> None:
     calibration = events(mlp())
     for name in ("one", "two"):

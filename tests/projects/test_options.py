@@ -18,6 +18,7 @@ def parse(**changes: Any) -> Options:
         "reuse_factor": 1,
         "strategy": "latency",
         "io_type": "io_parallel",
+        "control": "hs",
         "output": "prediction",
     }
     return parse_options(**{**defaults, **changes})
@@ -31,6 +32,7 @@ def test_the_defaults() -> None:
         reuse_factor=1,
         strategy="latency",
         io_type="io_parallel",
+        control="hs",
         output="prediction",
     )
 
@@ -77,6 +79,7 @@ def test_a_configuration_of_hls4ml_says_reuse_factors() -> None:
         ({"reuse_factor": {1: 1}}, "keys are names of layers, not 1"),
         ({"strategy": "fast"}, "strategy must be one of latency, resource, .*, not 'fast'"),
         ({"io_type": "parallel"}, "io_type must be one of io_parallel, io_stream, not 'parallel'"),
+        ({"control": "vld"}, "control must be one of hs, none, chain, not 'vld'"),
         ({"output": "logits"}, "output must be one of prediction, margin, not 'logits'"),
         ({"precision": {"Model": 3}}, r"precision\['Model'\] must be a mapping as hls4ml has it"),
     ],

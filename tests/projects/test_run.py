@@ -3,15 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from projects.run import FlowStage, chosen_stages, run_stages
+from backends.base import Command
+from projects.run import chosen_stages, run_stages
 from synth.errors import ProjectError, ToolError
 
 
-def stage(name: str, *argv: str, produces: tuple[str, ...] = (), needs: str = "") -> FlowStage:
-    return FlowStage(name=name, argv=argv, cwd=".", needs=needs or argv[0], produces=produces)
+def stage(name: str, *argv: str, produces: tuple[str, ...] = (), needs: str = "") -> Command:
+    return Command(name=name, argv=argv, cwd=".", needs=needs or argv[0], produces=produces)
 
 
-def python(name: str, code: str, *produces: str) -> FlowStage:
+def python(name: str, code: str, *produces: str) -> Command:
     return stage(name, sys.executable, "-c", code, produces=produces)
 
 

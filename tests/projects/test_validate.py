@@ -10,7 +10,8 @@ import pytest
 
 from projects.convert import convert
 from projects.project import Project, open_project
-from projects.validate import Divergence, FloatAgreement, Validation, first_divergence
+from projects.validate import Divergence, Validation, first_divergence
+from quant.agreement import Agreement
 from synth.errors import ToolError
 from synth.evaluate import Evaluator
 from tests.projects.models import PART, events, mlp
@@ -159,7 +160,7 @@ def test_the_table_shows_a_failure() -> None:
         events=1000,
         stimuli="given",
         mismatches=3,
-        agreement=FloatAgreement(error=0.25, relative=0.1, argmax=None),
+        agreement=Agreement(error=0.25, relative=0.1, argmax=None),
         first_divergence=Divergence(
             layer="fc1", value="fc1", sample=2, index=(0, 1), expected=1.5, got=1.25
         ),

@@ -1,7 +1,6 @@
 """Float activations of the imported stage; `passes.decompose` takes the composites apart."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
@@ -58,7 +57,8 @@ class Clip(Op):
     hi: float
 
     def evaluate(self, *arrays: Array) -> Array:
-        return np.clip(arrays[0], np.asarray(self.lo, arrays[0].dtype), _like(arrays[0], self.hi))
+        x = arrays[0]
+        return np.clip(x, _like(x, self.lo), _like(x, self.hi))
 
 
 def _like(x: Array, value: float) -> Array:
@@ -142,8 +142,6 @@ class Softmax(Op):
     """``exp(x - max x) / sum exp(x - max x)`` over one axis or, before opset 13, several."""
 
     axes: tuple[int, ...] = (-1,)
-
-    parameters: ClassVar[frozenset[int]] = frozenset()
 
     def evaluate(self, *arrays: Array) -> Array:
         x = arrays[0]

@@ -7,7 +7,7 @@ import numpy as np
 
 from synth.errors import ShapeError
 from synth.exact import Array, convert, exact_integers
-from synth.ir.op import Align, Op, Stage
+from synth.ir.op import BOTH, Align, Op, Stage
 from synth.ir.types import Codes, Interval, Shape
 
 __all__ = [
@@ -24,8 +24,6 @@ __all__ = [
     "Select",
     "Sub",
 ]
-
-BOTH = frozenset({Stage.IMPORTED, Stage.TYPED})
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ def _ends(interval: Interval) -> tuple[Array, ...]:
 class Div(Elementwise):
     """``a / b`` of floats; decomposed into a product with a reciprocal before typing."""
 
-    stages: ClassVar[frozenset[Stage]] = frozenset({Stage.IMPORTED})
+    stages = Op.stages
 
     def evaluate(self, *arrays: Array) -> Array:
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -205,8 +203,7 @@ class Relu(Unary):
     """``max(x, 0)``."""
 
     def evaluate(self, *arrays: Array) -> Array:
-        zero = arrays[0].dtype.type(0) if arrays[0].dtype.kind != "O" else 0
-        return np.maximum(arrays[0], zero)
+        return np.maximum(arrays[0], 0)
 
 
 @dataclass(frozen=True)

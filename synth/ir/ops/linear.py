@@ -8,7 +8,7 @@ import numpy as np
 
 from synth.errors import ShapeError
 from synth.exact import Array, carrier, convert, exact_integers, integers, magnitude
-from synth.ir.op import Align, Op, Stage
+from synth.ir.op import BOTH, Align, Op, Stage
 from synth.ir.types import Interval, Shape
 from synth.ir.windows import Window, patches
 
@@ -19,7 +19,7 @@ __all__ = ["Conv", "Dense", "MatMul"]
 class Weighted(Op):
     """``x`` against a constant kernel, plus a constant bias if there is a third operand."""
 
-    stages: ClassVar[frozenset[Stage]] = frozenset({Stage.IMPORTED, Stage.TYPED})
+    stages: ClassVar[frozenset[Stage]] = BOTH
     arity: ClassVar[tuple[int, int]] = (2, 3)
     parameters: ClassVar[frozenset[int]] = frozenset({1, 2})
 
@@ -110,9 +110,8 @@ class Conv(Weighted):
         x, w = arrays[0], arrays[1][0]
         groups, outputs = self.groups, w.shape[-1]
         y: Array
-        zero = x.dtype.type(0) if x.dtype.kind != "O" else 0
         # Windows are [..., *out, *kernel, channels].
-        windows = patches(x, self.window, fill=zero)
+        windows = patches(x, self.window, fill=0)
         rank = len(self.window.kernel)
         lead = windows.shape[: windows.ndim - rank - 1]
         terms = int(np.prod(w.shape[:-1]))
@@ -132,7 +131,7 @@ class Conv(Weighted):
 class MatMul(Op):
     """The product of two computed matrices, [..., n, k] @ [..., k, m], at equal rank."""
 
-    stages: ClassVar[frozenset[Stage]] = frozenset({Stage.IMPORTED, Stage.TYPED})
+    stages: ClassVar[frozenset[Stage]] = BOTH
     arity: ClassVar[tuple[int, int]] = (2, 2)
 
     def shape(self, *shapes: Shape) -> Shape:

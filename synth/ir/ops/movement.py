@@ -9,7 +9,7 @@ import numpy as np
 
 from synth.errors import ShapeError
 from synth.exact import Array, pad
-from synth.ir.op import Align, Op, Stage
+from synth.ir.op import BOTH, Align, Op, Stage
 from synth.ir.types import Shape
 
 __all__ = ["Concat", "Gather", "Movement", "Pad", "Reshape", "Slice", "Transpose"]
@@ -19,7 +19,7 @@ __all__ = ["Concat", "Gather", "Movement", "Pad", "Reshape", "Slice", "Transpose
 class Movement(Op):
     """Every element of the result is an element of an operand, or a constant zero."""
 
-    stages: ClassVar[frozenset[Stage]] = frozenset({Stage.IMPORTED, Stage.TYPED})
+    stages: ClassVar[frozenset[Stage]] = BOTH
 
     def sources(self, *shapes: Shape) -> Array:
         """Return, for each element of the result, its position among the flattened operands.

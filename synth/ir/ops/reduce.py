@@ -8,13 +8,11 @@ import numpy as np
 
 from synth.errors import ShapeError
 from synth.exact import Array
-from synth.ir.op import Op, Stage
+from synth.ir.op import BOTH, Op, Stage
 from synth.ir.types import Interval, Shape
 from synth.ir.windows import Window, patches
 
 __all__ = ["MaxPool", "Reduce", "SumPool"]
-
-BOTH = frozenset({Stage.IMPORTED, Stage.TYPED})
 
 
 _FUNCTIONS = {"sum": np.add, "max": np.maximum, "min": np.minimum}
@@ -84,8 +82,7 @@ class SumPool(Pool):
 
     def evaluate(self, *arrays: Array) -> Array:
         x = arrays[0]
-        zero = x.dtype.type(0) if x.dtype.kind != "O" else 0
-        view = patches(x, self.window, fill=zero)
+        view = patches(x, self.window, fill=0)
         return view.sum(axis=self.axes(), dtype=x.dtype)  # type: ignore[no-any-return]
 
     def magnitude(self, *operands: Interval) -> int:

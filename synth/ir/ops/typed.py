@@ -8,7 +8,7 @@ import numpy as np
 from synth.errors import ShapeError
 from synth.exact import Array, integers
 from synth.fixed import Fixed, FixedArray, Format, Overflow, align, cast
-from synth.ir.op import Op, Stage
+from synth.ir.op import TYPED, Op, Stage
 from synth.ir.types import Codes, Interval, Shape, check_broadcast
 
 __all__ = ["Cast", "Table"]
@@ -18,7 +18,7 @@ __all__ = ["Cast", "Table"]
 class Cast(Op):
     """Into another number format: first rounding, then overflow, as ap_fixed does."""
 
-    stages: ClassVar[frozenset[Stage]] = frozenset({Stage.TYPED})
+    stages: ClassVar[frozenset[Stage]] = TYPED
 
     format: Format
 
@@ -39,10 +39,20 @@ class Cast(Op):
         target = self.format.type
         finer = int(np.max(np.maximum(np.asarray(target.frac) - x.frac, 0)))
         width = x.interval.magnitude.bit_length() + finer + 2
-        wide = _widened(target, width)
+        wide = self.widened(width)
         rounding = self.format.rounding
         ends = [cast(e, x.frac, wide, rounding) for e in (x.interval.lo, x.interval.hi)]
         return Interval(integers(ends[0]), integers(ends[1]))
+
+    def widened(self, width: int) -> Fixed | FixedArray:
+        """Return the target's LSB with so many signed bits: a format in which nothing overflows."""
+        target = self.format.type
+        if isinstance(target, Fixed):
+            return Fixed(signed=True, width=width, frac=target.frac)
+        shape = target.frac.shape
+        return FixedArray(
+            signed=np.ones(shape, bool), width=np.full(shape, width), frac=target.frac
+        )
 
     def overflows(self, rounded: Interval) -> bool:
         """Whether some value of an interval after rounding is outside the target's range."""
@@ -69,21 +79,11 @@ class Cast(Op):
         return Interval(integers(lo), integers(hi))
 
 
-def _widened(target: Fixed | FixedArray, width: int) -> Fixed | FixedArray:
-    if isinstance(target, Fixed):
-        return Fixed(signed=True, width=width, frac=target.frac)
-    return FixedArray(
-        signed=np.ones(target.frac.shape, bool),
-        width=np.full(target.frac.shape, width),
-        frac=target.frac,
-    )
-
-
 @dataclass(frozen=True)
 class Table(Op):
     """``entries[clamp(code - lo)]``: operands are x and the entries [n], a constant."""
 
-    stages: ClassVar[frozenset[Stage]] = frozenset({Stage.TYPED})
+    stages: ClassVar[frozenset[Stage]] = TYPED
     arity: ClassVar[tuple[int, int]] = (2, 2)
     parameters: ClassVar[frozenset[int]] = frozenset({1})
 

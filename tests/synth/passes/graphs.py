@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike
 
 from synth.evaluate import evaluate
 from synth.ir import Builder, Graph, Op, Origin, Shape, Stage, Tensor
+from synth.ir.verify import verify
 from tests.strategies import random_feeds
 
 __all__ = ["Maker", "agree", "kinds", "same_structure"]
@@ -38,11 +39,12 @@ def kinds(graph: Graph) -> list[str]:
 
 
 def agree(before: Graph, after: Graph, *, rtol: float = 0.0, magnitude: float = 1.0) -> None:
-    """Check that two graphs give every value that both name the same content.
+    """Check that `after` is valid, and that both give every value that they name the same content.
 
     Without `rtol` the values must be equal; with it, errors up to ``rtol * magnitude`` may remain
     where sums cancel.
     """
+    verify(after)
     assert after.outputs == before.outputs
     assert after.inputs == before.inputs
     feeds = random_feeds(before, 4)

@@ -3,8 +3,8 @@ import pytest
 
 from synth.errors import ModelError
 from synth.evaluate import evaluate
-from synth.ir import Builder, Graph, Stage, Tensor
-from synth.ir.ops import Abs, Function, Op, Relu, Softmax
+from synth.ir import Builder, Graph, Op, Stage, Tensor
+from synth.ir.ops import Abs, Function, Relu, Softmax
 from synth.passes.margin import margin
 
 
