@@ -30,10 +30,11 @@ def read_data(path: Path) -> Any:
         if path.suffix == ".csv":
             with warnings.catch_warnings(action="error"):  # of a file without rows
                 return np.loadtxt(path, delimiter=",", ndmin=2)
-        loaded = np.load(path, allow_pickle=False)
-        if path.suffix == ".npy":
-            return loaded
-        with loaded:
+        # Opened here, as NumPy leaves a damaged archive open.
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if path.suffix == ".npy":
+                return loaded
             arrays = {name: loaded[name] for name in loaded.files}
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, UserWarning) as error:
         raise CalibrationError(f"cannot read {path}: {error}") from error

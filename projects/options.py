@@ -119,8 +119,8 @@ def _period(period: Any, clock: Any) -> float:
     number = isinstance(value, Real) and not isinstance(value, bool)
     if not number or not _SHORTEST <= value <= _LONGEST:
         raise SettingsError(
-            f"clock_period must be a positive number of ns, {_SHORTEST:g} to {_LONGEST:g}, not "
-            f"{value!r}"
+            f"clock_period must be a positive number of ns, not {value!r}; from {_SHORTEST:g} to "
+            f"{_LONGEST:g}"
         )
     return float(value)
 
@@ -130,7 +130,7 @@ def positive(what: str, value: Any) -> int:
     number = isinstance(value, Integral) and not isinstance(value, bool)
     if not number or not 1 <= value <= _MOST:
         raise SettingsError(
-            f"{what} must be a positive whole number of at most 31 bits, not {value!r}"
+            f"{what} must be a positive whole number, not {value!r}; at most {_MOST:,}"
         )
     return int(value)
 

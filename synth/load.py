@@ -75,6 +75,7 @@ def load_graph(
         The object is no model that synth reads, or the model cannot be taken as it is: see
         `FormatError`, `UnsupportedOp` and `ShapeError`.
     """
+    shapes = _sizes(shapes)
     if isinstance(model, Graph):
         if model.stage is not Stage.IMPORTED:
             raise ModelError(f"{model} has its number formats already; give the imported graph")
@@ -84,7 +85,6 @@ def load_graph(
         return _read(_onnx_path(path), name, dimensions)
     if isinstance(model, bytes | bytearray | memoryview):
         return _read(bytes(model), name, dimensions)
-    shapes = _sizes(shapes)
     packages = [kind.__module__.partition(".")[0] for kind in type(model).__mro__]
     if "onnx" in packages and hasattr(model, "graph"):
         return _read(model, name, dimensions)
