@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from backends.vitis.scripts import COMPILE_FLAGS
+from projects.folder import build_folder
 from projects.tools import compiler_version, require_compiler, run_tool
 from projects.vendored import ap_types_folder
 from projects.words import Wire, from_words, to_words
@@ -176,7 +177,7 @@ def open_library(content: Mapping[str, Any], library: Path, *, traced: bool) -> 
 
 def build_library(arguments: Sequence[str], cwd: Path, library: Path) -> None:
     """Compile into a temporary name first: nothing half-written is ever loaded."""
-    library.parent.mkdir(parents=True, exist_ok=True)
+    build_folder(library.parent)
     with tempfile.TemporaryDirectory(dir=library.parent) as scratch:
         made = Path(scratch, library.name)
         run_tool([*arguments, "-o", str(made)], cwd)
@@ -193,6 +194,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
         ) from None
     if not isinstance(content, dict) or content.get("backend") != "vitis":
         raise ProjectError(f"{folder} holds no project of the vitis backend")
+    missing = [key for key in ("name", "inputs", "outputs", "values") if key not in content]
+    if missing:
+        raise ProjectError(f"{path} is damaged (no {', '.join(missing)}): convert again")
     return content
 
 

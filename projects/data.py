@@ -1,6 +1,7 @@
 """Arrays that users name on the command line."""
 
 import json
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,14 @@ def read_data(path: Path) -> Any:
         raise CalibrationError(f"{path}: data must be a {', '.join(kinds)} file")
     try:
         if path.suffix == ".csv":
-            return np.loadtxt(path, delimiter=",", ndmin=2)
+            with warnings.catch_warnings(action="error"):  # of a file without rows
+                return np.loadtxt(path, delimiter=",", ndmin=2)
         loaded = np.load(path, allow_pickle=False)
         if path.suffix == ".npy":
             return loaded
         with loaded:
             arrays = {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, UserWarning) as error:
         raise CalibrationError(f"cannot read {path}: {error}") from error
     return next(iter(arrays.values())) if len(arrays) == 1 else arrays
 
@@ -52,5 +54,5 @@ def read_precision(text: str | None) -> Any:
         return json.loads(Path(text).read_text("utf-8"))
     except OSError as error:
         raise PrecisionError(f"cannot read {text}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise PrecisionError(f"{text} is no JSON: {error}") from error

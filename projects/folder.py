@@ -19,7 +19,7 @@ from typing import Any
 
 from synth.errors import ProjectError
 
-__all__ = ["MARK", "creating", "is_project"]
+__all__ = ["MARK", "build_folder", "creating", "is_project"]
 
 MARK = Path("synth", "project.json")
 """The file by which a folder is known as one of ours."""
@@ -29,7 +29,7 @@ def is_project(folder: Path) -> bool:
     """Say whether a folder is a project that synth wrote, of whatever version."""
     try:
         mark: Any = json.loads((folder / MARK).read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(mark, dict) and mark.get("kind") == "synth project"
 
@@ -84,6 +84,25 @@ def _check_target(folder: Path, *, overwrite: bool) -> None:
             f"{folder} holds something else than a project of synth, which overwrite=True does not "
             "replace: give another output_dir, or remove it yourself"
         )
+
+
+def build_folder(folder: Path) -> None:
+    """Make the folder of a project in which tools leave what they make.
+
+    Raises
+    ------
+    ProjectError
+        The project is read-only, or a file is in the way.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ProjectError(
+            f"cannot make the folder {folder}: {error.strerror}; copy the project to where you may "
+            "write"
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise ProjectError(f"cannot write in {folder}: copy the project to where you may write")
 
 
 def _occupied(folder: Path) -> bool:

@@ -117,7 +117,7 @@ def _body(folder: Path) -> dict[str, Any]:
             f"{folder} is no project of synth ({MARK} is missing): give the output_dir of a "
             "conversion"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProjectError(f"{path} is damaged ({error}): convert again") from error
     if not isinstance(body, dict) or body.get("kind") != "synth project":
         raise ProjectError(f"{path} does not describe a project of synth: convert again")
@@ -127,6 +127,8 @@ def _body(folder: Path) -> dict[str, Any]:
             f"{folder} was written by synth {body.get('version')} (schema {schema}), and this "
             f"version reads up to schema {SCHEMA}: update synth"
         )
+    if not isinstance(body.get("files"), dict):
+        raise ProjectError(f"{path} is damaged (it names no files): convert again")
     return body
 
 
@@ -138,7 +140,7 @@ def _graph(folder: Path, stem: str, body: Mapping[str, Any]) -> Graph:
             data = path.read_bytes()
         except OSError as error:
             raise ProjectError(f"cannot read {path}: {error.strerror}; convert again") from error
-        if hashlib.sha256(data).hexdigest() != body.get("files", {}).get(name):
+        if hashlib.sha256(data).hexdigest() != body["files"].get(name):
             raise ProjectError(f"{path} was changed since the conversion: convert again")
         parts.append(data)
     return load(parts[0].decode("utf-8"), parts[1])

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from backends.base import Command
+from projects.folder import build_folder
 from synth.errors import ProjectError, ToolError
 
 __all__ = ["chosen_stages", "run_stage", "run_stages"]
@@ -88,7 +89,7 @@ def run_stage(folder: Path, stage: Command) -> None:
     """
     _require(folder, [stage])
     log = folder / "build" / f"{stage.name}.log"
-    log.parent.mkdir(exist_ok=True)
+    build_folder(log.parent)
     with log.open("wb") as output:
         done = subprocess.run(
             stage.argv,
