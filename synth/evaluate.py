@@ -41,8 +41,8 @@ from synth.ir.types import Codes
 
 __all__ = ["Evaluator", "cores", "evaluate"]
 
-_CHUNK_ELEMENTS = 1 << 18
-"""Elements of the widest value that a chunk aims at: two megabytes in float64 stay in cache, and
+_CHUNK_ELEMENTS = 1 << 19
+"""Elements of the widest value that a chunk aims at: four megabytes in float64 stay in cache, and
 thousands of events share the cost of a call."""
 _LEAST_EVENTS = 8
 """Smaller chunks would only hand Python's lock to and fro between threads."""
