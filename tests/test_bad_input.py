@@ -26,6 +26,7 @@ from synth.errors import (
     SettingsError,
     ShapeError,
     SynthError,
+    ToolError,
     UnsupportedOp,
 )
 from synth.exact import Array
@@ -375,6 +376,17 @@ def test_a_damaged_project(tmp_path: Path, path: str, content: str, words: str) 
     (folder / path).write_text(content)
     with pytest.raises(ProjectError, match=words):
         synth.open_project(folder).csim(np.zeros((1, 4)))
+
+
+def test_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Conversion and prediction need none; what does says how to get one."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    made = run(tmp_path / "p")
+    assert made.predict(np.zeros((1, 4))).shape == (1, 3)
+    for method in (made.csim, made.validate):
+        with pytest.raises(ToolError, match=r"none is on PATH; install g\+\+ .* or set CXX to one"):
+            method(np.zeros((1, 4)))
 
 
 # Arrays

@@ -244,6 +244,19 @@ def test_a_signal_during_a_conversion_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_killed_conversion_leaves_no_project_and_the_next_succeeds(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", TERMINATED, str(tmp_path / "p"), str(int(signal.SIGKILL))],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()  # nothing could remove it, but nobody takes it for a project
+    assert (left.name[:3], left.suffix) == (".p.", ".partial")
+    assert run(tmp_path / "p").folder.is_dir()
+
+
 def test_of_two_conversions_at_once_one_wins(tmp_path: Path) -> None:
     def second(_: str) -> Iterator[None]:
         if not (tmp_path / "p").exists():
