@@ -196,6 +196,16 @@ def _wide(s: _Sketch) -> Graph:
     return s.graph(dense, *order, *one, chosen, s.add(Concat(-1), x, y))
 
 
+def _port_names(s: _Sketch) -> Graph:
+    """Ports that are called like variables of the printed code, or nearly."""
+    names = ("inputs", "i", "in", "in_0", "event", "events", "golden", "argv", "words_in")
+    others = ("outputs", "out", "out_0", "T", "e", "Golden", "sinks", "argc", "words_out")
+    for name, other in zip(names, others, strict=True):
+        x = s.build.input(name, Codes.full((2,), wire("fixed<8,4>")))
+        s.build.add(Relu(), x, name=other, origin=Origin("relu"))
+    return s.graph(*others)
+
+
 def _shared(s: _Sketch) -> Graph:
     """An input that is an output, a constant output, reshapes at both ends, an unused input."""
     x, unused = s.input((2, 3), "fixed<7,3>"), s.input((1,), "fixed<4,4>")
@@ -297,6 +307,7 @@ _SKETCHES: dict[str, Callable[[_Sketch], Graph]] = {
     "broadcasts": _broadcasts,
     "movements": _movements,
     "reductions": _reductions,
+    "port_names": _port_names,
     "network": lambda s: dense_network((6, 8, 3), seed=len(s.build.name)),
 }
 

@@ -48,21 +48,20 @@ def bridge_source(design: Design) -> str:
 
 
 def _one_event(lines: Lines, design: Design) -> None:
-    lines.add("inline void one_event(const long long *const *inputs, long long *const *outputs,")
+    # No port is called as these parameters are: see LOCALS.
+    lines.add(
+        "inline void one_event(const long long *const *words_in, long long *const *words_out,"
+    )
     with lines.block("                      long long event) {", "}"):
         for number, port in enumerate(design.inputs):
-            lines.add(
-                f"const long long *const in_{number} = inputs[{number}] + event * {_stride(port)};"
-            )
+            words = f"words_in[{number}] + event * {_stride(port)} + {{at}}"
             lines.add(local(port))
-            lines.add(*_each(port, f"synth_lib::from_words(in_{number} + {{at}}, {{element}});"))
+            lines.add(*_each(port, f"synth_lib::from_words({words}, {{element}});"))
         lines.add(*(local(port) for port in design.outputs))
         lines.add(design.call)
         for number, port in enumerate(design.outputs):
-            lines.add(
-                f"long long *const out_{number} = outputs[{number}] + event * {_stride(port)};"
-            )
-            copy = f"synth_lib::to_words({{element}}, {port.words}, out_{number} + {{at}});"
+            words = f"words_out[{number}] + event * {_stride(port)} + {{at}}"
+            copy = f"synth_lib::to_words({{element}}, {port.words}, {words});"
             lines.add(*_each(port, copy))
 
 

@@ -15,10 +15,14 @@ from synth.fixed import Fixed, FixedArray
 from synth.ir import Codes, Graph, Node, Origin
 from synth.ir.ops import Reshape
 
-__all__ = ["Design", "Port"]
+__all__ = ["LOCALS", "Design", "Port"]
 
 _PARTITION_LIMIT = 4096
 """Elements of an array that Vitis may turn into registers one by one."""
+
+
+LOCALS = frozenset({"i", "event", "golden", "words_in", "words_out"})
+"""Variables of the printed code that live in one scope with variables called as the ports are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,8 @@ class Design:
     @cached_property
     def _identifiers(self) -> Mapping[str, str]:
         graph, settings = self.graph, self.settings
-        names = Names(frozenset({settings.name.lower(), self.namespace.lower()}))
+        own = {settings.name.lower(), self.namespace.lower()}
+        names = Names(LOCALS | own)
         result = {value: names.port(value) for value in graph.inputs}
         inputs = set(result)
         for value in dict.fromkeys(graph.outputs):

@@ -209,7 +209,7 @@ def test_the_emitted_script_builds_the_same_library(tmp_path: Path) -> None:
 # The test bench, built with g++ and the vendor's types
 
 
-@pytest.fixture(scope="module", params=["network", "element_formats", "wide"])
+@pytest.fixture(scope="module", params=["network", "element_formats", "wide", "port_names"])
 def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = make_project(tmp_path_factory.mktemp("bench"), examples()[request.param])
     command = [require_compiler(), "-std=c++14", "-O0", "-I.", "-Ifirmware/ap_types"]
