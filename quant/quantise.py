@@ -40,7 +40,7 @@ from synth.ir.ops import (
 
 __all__ = ["Wishes", "quantise"]
 
-_HEADROOM = 1.5
+_HEADROOM = 2.0
 """A range seen in calibration is stretched by this much before a format is chosen to cover it."""
 
 

@@ -153,7 +153,7 @@ def test_a_long_softmax_is_right_whether_its_sum_is_small_or_large(classes: int)
     logits[:200, 3] += np.linspace(0, 12, 200)
     logits[200:400] /= 50
     feeds = {"x": logits}
-    typed = quantise(graph, Wishes(ranges=observe(graph, feeds), width=18))
+    typed = quantise(graph, Wishes(ranges=observe(graph, feeds), width=19))
     expected = Evaluator(graph)(feeds)["score"]
     got = Evaluator(typed)(feeds, wires={})["score"]
     largest = expected.max(axis=1, keepdims=True)
