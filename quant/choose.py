@@ -16,7 +16,7 @@ from quant.precision import Precision
 from quant.quantise import Wishes, quantise
 from synth.evaluate import Evaluator
 from synth.exact import Array
-from synth.fixed import Format
+from synth.fixed import Format, Overflow, Round, encode
 from synth.ir import Graph
 from synth.ir.ops import Function
 
@@ -52,7 +52,8 @@ def choose(
 
     def judge(typed: Graph) -> Agreement:
         operands = [name for name in watched if name in typed.types]
-        values = Evaluator(typed, [*typed.outputs, *operands])(judged, wires=inputs)
+        results = Evaluator(typed, [*typed.outputs, *operands])(_encoded(typed, judged, inputs))
+        values = {name: _nearest(typed, name, codes) for name, codes in results.items()}
         pairs = zip(graph.outputs, typed.outputs, strict=True)
         real = {name: expected[name] for name in graph.outputs}
         found = agreement(real, {name: values[other] for name, other in pairs})
@@ -105,6 +106,24 @@ def _squashed(graph: Graph) -> dict[str, float]:
         for node in nodes
         if isinstance(node.op, Function) and node.op.name in _SLOPES
     }
+
+
+def _encoded(
+    typed: Graph, data: Mapping[str, Array], inputs: Mapping[str, Format]
+) -> dict[str, Array]:
+    """Return the codes that inputs enter with, by the modes of their wires."""
+    codes = {}
+    for name, array in data.items():
+        wire = inputs.get(name)
+        modes = (wire.rounding, wire.overflow) if wire else (Round.RND, Overflow.SAT)
+        codes[name] = encode(array, typed.codes(name).format, *modes)
+    return codes
+
+
+def _nearest(typed: Graph, name: str, codes: Array) -> Array:
+    """Return values as the nearest floats: accumulators may have more bits than a float64."""
+    frac = np.asarray(typed.codes(name).format.frac, dtype=np.int64)
+    return np.asarray(np.ldexp(codes.astype(np.float64), -frac))
 
 
 def _halves(data: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:

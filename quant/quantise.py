@@ -269,7 +269,8 @@ class _Quantiser:
             layer = self.source.origins[name].layer
             raise PrecisionError(
                 f"no format is given for layer {layer!r} and there is no calibration data to "
-                "choose one from: pass calibration=x_train, or precision='fixed<16,6>'"
+                "choose one from: pass calibration=x_train (--calibration x.npy), "
+                "or precision='fixed<16,6>'"
             )
         low, high = self.wishes.ranges.overall[name]
         return min(low * _HEADROOM, low), max(high * _HEADROOM, high)

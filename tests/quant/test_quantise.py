@@ -78,6 +78,20 @@ def test_the_default_agrees_with_the_float_model_on_fresh_events() -> None:
     assert np.abs(got - expected).max() < 0.01
 
 
+def test_a_sigmoid_of_a_sum_beyond_float64_is_judged() -> None:
+    build = Builder("score", Stage.IMPORTED)
+    x = build.input("x", Tensor((8,)))
+    kernel = np.random.default_rng(0).normal(size=(8, 2)).astype(np.float32)
+    y = build.add(Dense(), x, build.constant(kernel, origin=Origin("fc", "weight")), name="sum")
+    graph = build.graph([build.add(Function("sigmoid"), y, name="score")])
+    wishes = parse_precision({"default": "fixed<16,6>", "weight": "fixed<40,8>"})
+    wires = parse_wires("fixed<32,6>", graph.inputs, graph, "inputs")
+    typed, found = choose(graph, wishes, wires, {}, {"x": events()})
+    assert max(typed.codes(name).format.width for name in typed.types) > 53
+    assert found is not None
+    assert found.good()
+
+
 def test_a_softmax_is_right_far_from_the_origin_and_saturates_at_one() -> None:
     graph = perceptron()
     x = {"x": events() * 40}
@@ -126,7 +140,7 @@ def test_weights_round_to_nearest_whatever_the_mode_and_drop_common_zeros() -> N
 
 def test_without_data_everything_must_be_said() -> None:
     with pytest.raises(
-        PrecisionError, match=r"no format is given for layer .* calibration=x_train"
+        PrecisionError, match=r"no format is given for layer .* calibration=x_train \(--calibration"
     ):
         choose(perceptron(), parse_precision(None), {}, {}, None)
     with pytest.raises(PrecisionError, match=r"no format is given for layer"):
