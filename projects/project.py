@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Project", "open_project"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Project:
     """A converted model.
 
@@ -50,7 +50,10 @@ class Project:
     record: Record
     imported: Graph
     graph: Graph
-    progress: "Callable[[str], None]" = field(default=lambda _: None, repr=False)
+    progress: "Callable[[str], None]" = field(default=lambda _: None)
+
+    def __repr__(self) -> str:
+        return f"<Project {self.name}: {self.record.backend}, {self.record.part}, in {self.folder}>"
 
     def predict(self, x: Any, *, raw: bool = False) -> Any:
         """Run the exact integer model; no compiler is needed.

@@ -39,7 +39,7 @@ class Node:
     output: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Graph:
     """A graph of one stage. Nodes stand in an order in which they can be computed.
 
@@ -96,6 +96,10 @@ class Graph:
 
     def __str__(self) -> str:
         return f"{self.stage} graph {self.name!r} of {len(self.nodes)} nodes"
+
+    def __repr__(self) -> str:
+        # The fields hold every weight: nobody reads those in a session or a traceback.
+        return f"<{self}>"
 
 
 @dataclass

@@ -189,6 +189,12 @@ def test_damage_is_found(
         open_project(tmp_path)
 
 
+def test_a_project_is_shown_in_one_short_line(project: Project) -> None:
+    assert repr(project).startswith(f"<Project {project.name}: vitis, ")
+    assert repr(project.graph) == f"<{project.graph}>"
+    assert len(repr(project)) < 100 + len(str(project.folder))
+
+
 def test_the_report_counts_the_graph(project: Project) -> None:
     report = project.report()
     assert [layer.layer for layer in report.layers] == ["fc1", "fc2", "softmax"]
