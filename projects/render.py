@@ -13,6 +13,16 @@ from projects.validate import Validation
 __all__ = ["doctor_table", "report_tables", "show", "validation_table"]
 
 
+_SHORT = {
+    "multiplications": "mults",
+    "additions": "adds",
+    "macs": "MACs",
+    "parameters": "params",
+    "parameter_bits": "param bits",
+}
+"""Headings that leave room for the numbers in a terminal of 80 columns."""
+
+
 def show(*items: RenderableType) -> None:
     """Print to standard output."""
     console = Console(highlight=False)
@@ -43,10 +53,10 @@ def validation_table(validation: Validation) -> Table:
 def report_tables(report: Report) -> list[RenderableType]:
     """Return the counts by layer, and the vendor's figures if there are any."""
     names = list(report.totals)
+    short = [_SHORT.get(name, name.replace("_", " ")) for name in names]
     rows = [(c.layer, *(f"{getattr(c, name):,}" for name in names)) for c in report.layers]
     rows.append(("total", *(f"{value:,}" for value in report.totals.values())))
-    header = ("layer", *(name.replace("_", " ") for name in names))
-    counted = table(f"{report.name}, one event ({report.counted})", header, rows)
+    counted = table(f"{report.name}, one event ({report.counted})", ("layer", *short), rows)
     if not report.figures:
         return [counted, Text("no report of the vendor's tool is in the project yet")]
     shares = report.utilisation()

@@ -58,7 +58,7 @@ def rows(graph: Graph) -> list[Row]:
 def summary(graph: Graph) -> str:
     """Return a table of the graph, with totals: plain text, a line a node."""
     found = rows(graph)
-    header = ("layer", "operation", "shape", "format", "interval", "parameters", "multiplications")
+    header = ("layer", "op", "shape", "format", "interval", "params", "mults")
     cells = [
         (
             _plain(f"{row.layer}.{row.role}"),

@@ -135,7 +135,7 @@ def test_rows_are_data() -> None:
 def test_the_summary_reads_like_a_table() -> None:
     lines = summary(network()).splitlines()
     assert lines[0] == "typed graph 'tagger' of 2 nodes"
-    assert lines[1].split()[:4] == ["layer", "operation", "shape", "format"]
+    assert lines[1].split()[:4] == ["layer", "op", "shape", "format"]
     assert [line.split()[1] for line in lines[3:6]] == ["Input", "Dense", "Relu"]
     assert "fixed<10,5>" in lines[4]
     assert "-11 .. 10.6562" in lines[4]
