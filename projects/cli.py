@@ -33,7 +33,7 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
-Folder = Annotated[Path, typer.Argument(metavar="PROJECT", help="The folder of a project.")]
+Folder = Annotated[Path, typer.Argument(help="The folder of a project.")]
 Texts = list[str] | None
 _T = TypeVar("_T")
 
@@ -86,11 +86,11 @@ def convert(
     backend: Annotated[str, typer.Option(help="The writer.")] = "vitis",
     name: Annotated[str | None, typer.Option(help="Of project and top function.")] = None,
     wires_in: Annotated[
-        Texts, typer.Option("--input", help="A wire, as x='fixed<16,7>'; repeatable.")
+        Texts, typer.Option("--input", help="Format of an input, as x='fixed<16,7>'; repeatable.")
     ] = None,
     wires_out: Annotated[Texts, typer.Option("--output", help="The same for outputs.")] = None,
     precision: Annotated[
-        str | None, typer.Option(help="A format, or a .json file with a mapping.")
+        str | None, typer.Option(help="A format, or a .json file: layer to format.")
     ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Typical input: .npy, .npz (by input) or .csv.")
@@ -177,9 +177,9 @@ def inspect(
 def validate(
     folder: Folder,
     data: Annotated[
-        Path | None, typer.Option(help="Input; random and edge cases by default.")
+        Path | None, typer.Option(help="Input: .npy, .npz or .csv; by default made.")
     ] = None,
-    events: Annotated[int, typer.Option(min=1, help="How many to make.")] = 1000,
+    events: Annotated[int, typer.Option(min=1, help="How many events to make.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="From which seed.")] = 0,
     as_json: Json = False,
 ) -> None:
@@ -213,7 +213,7 @@ def report(folder: Folder, as_json: Json = False) -> None:
 def build(
     folder: Folder,
     stage: Annotated[
-        Texts, typer.Option(help="Of the tool flow; repeatable. By default the first.")
+        Texts, typer.Option(help="library, hls or logic; repeatable. By default hls.")
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -77,7 +77,8 @@ def _check_target(folder: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise ProjectError(
-            f"{folder} exists already: give another output_dir, or overwrite=True to replace it"
+            f"{folder} exists already: give another output_dir, or overwrite=True (--overwrite) "
+            "to replace it"
         )
     if not is_project(folder):
         raise ProjectError(

@@ -107,6 +107,12 @@ def test_report_counts(folder: Path) -> None:
     assert found["figures"] == []
 
 
+def test_headings_are_whole_in_a_narrow_terminal(folder: Path) -> None:
+    printed = synth("report", folder, COLUMNS="80").stdout
+    assert "mults" in printed
+    assert "…" not in printed
+
+
 def test_build_without_the_tool_ends_with_three(folder: Path) -> None:
     done = synth("build", folder, PATH=str(Path(sys.executable).parent))
     assert done.returncode == 3
