@@ -14,16 +14,14 @@ import numpy as np
 
 from synth.errors import PrecisionError, ShapeError
 from synth.exact import Array
-from synth.fixed import Fixed, FixedArray, Format, Overflow, Round, as_codes, decode, encode
+from synth.fixed import Format, Overflow, Round, as_codes, decode, decode_nearest, encode
 from synth.ir import Graph
 
-__all__ = ["Modes", "Ports", "approximate", "single"]
+__all__ = ["Modes", "Ports", "single"]
 
 Modes = tuple[Round, Overflow]
 """What happens on the way into a wire."""
 
-_KEPT = 1000
-"""Bits of a code that float64 can hold without overflow."""
 
 _DEFAULT: Modes = (Round.RND, Overflow.SAT)
 
@@ -90,7 +88,7 @@ class Ports:
         """Return the float64 nearest to input codes, within what the model's own type holds."""
         values = {}
         for name, array in codes.items():
-            value = approximate(array, self.typed.codes(name).format)
+            value = decode_nearest(array, self.typed.codes(name).format)
             dtype = np.dtype(self.imported.tensor(name).dtype)
             if dtype.kind == "f":
                 most = float(np.finfo(dtype).max)
@@ -114,7 +112,7 @@ class Ports:
         named = self.named_outputs(codes)
         formats = (self.typed.codes(name).format for name in self.typed.outputs)
         return {
-            name: approximate(array, fmt)
+            name: decode_nearest(array, fmt)
             for (name, array), fmt in zip(named.items(), formats, strict=True)
         }
 
@@ -139,17 +137,6 @@ class Ports:
         if len(set(counts.values())) > 1:
             raise ShapeError(f"inputs differ in their number of events: {counts}")
         return arrays
-
-
-def approximate(codes: Array, target: Fixed | FixedArray) -> Array:
-    """Return the float64 nearest to the values of codes, of formats of any width.
-
-    For comparison with floats, where bits do not count: infinite where float64 ends.
-    """
-    drop = max(0, int(np.max(target.width)) - _KEPT)
-    frac = np.asarray(target.frac) - drop
-    with np.errstate(over="ignore"):
-        return np.asarray(np.ldexp((codes >> drop).astype(np.float64), -frac.astype(np.int32)))
 
 
 def single(results: dict[str, Array]) -> Any:

@@ -16,7 +16,7 @@ from quant.precision import Precision
 from quant.quantise import Wishes, quantise
 from synth.evaluate import Evaluator
 from synth.exact import Array
-from synth.fixed import Format, Overflow, Round, encode
+from synth.fixed import Format, Overflow, Round, decode_nearest, encode
 from synth.ir import Graph
 from synth.ir.ops import Function
 
@@ -53,7 +53,8 @@ def choose(
     def judge(typed: Graph) -> Agreement:
         operands = [name for name in watched if name in typed.types]
         results = Evaluator(typed, [*typed.outputs, *operands])(_encoded(typed, judged, inputs))
-        values = {name: _nearest(typed, name, codes) for name, codes in results.items()}
+        # Accumulators may have more bits than a float64 has.
+        values = {k: decode_nearest(v, typed.codes(k).format) for k, v in results.items()}
         pairs = zip(graph.outputs, typed.outputs, strict=True)
         real = {name: expected[name] for name in graph.outputs}
         found = agreement(real, {name: values[other] for name, other in pairs})
@@ -118,12 +119,6 @@ def _encoded(
         modes = (wire.rounding, wire.overflow) if wire else (Round.RND, Overflow.SAT)
         codes[name] = encode(array, typed.codes(name).format, *modes)
     return codes
-
-
-def _nearest(typed: Graph, name: str, codes: Array) -> Array:
-    """Return values as the nearest floats: accumulators may have more bits than a float64."""
-    frac = np.asarray(typed.codes(name).format.frac, dtype=np.int64)
-    return np.asarray(np.ldexp(codes.astype(np.float64), -frac))
 
 
 def _halves(data: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Array]]:

@@ -29,6 +29,7 @@ __all__ = [
     "as_codes",
     "cast",
     "decode",
+    "decode_nearest",
     "encode",
     "encode_in_floats",
     "is_plain",
@@ -38,6 +39,7 @@ __all__ = [
 
 _MANTISSA = 53  # significant bits of float64
 _MANTISSA_32 = 24  # and of float32
+_KEPT = 1000  # bits of a code that float64 can hold without overflow
 _EXPONENTS = 90  # of two, that both hold as normal numbers, times any code
 
 
@@ -191,6 +193,18 @@ def decode(codes: ArrayLike, target: Fixed | FixedArray) -> NDArray[np.float64]:
         return np.asarray(source * np.ldexp(1.0, -frac.astype(np.int32)))
     exact = np.frompyfunc(_exact_float, 2, 1)
     return np.asarray(exact(source.astype(object), frac.astype(object)), dtype=np.float64)
+
+
+def decode_nearest(codes: ArrayLike, target: Fixed | FixedArray) -> NDArray[np.float64]:
+    """Return the float64 nearest to each value, for formats of any width.
+
+    For comparison with floats, where bits do not count: infinite where float64 ends.
+    """
+    source = as_codes(codes)
+    drop = max(0, int(np.max(target.width)) - _KEPT)
+    frac = np.asarray(target.frac) - drop
+    with np.errstate(over="ignore"):
+        return np.asarray(np.ldexp((source >> drop).astype(np.float64), -frac.astype(np.int32)))
 
 
 def as_codes(codes: ArrayLike) -> IntArray:
