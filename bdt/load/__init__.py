@@ -1,0 +1,69 @@
+"""Recognises tree models, live or in files, and reads them with the file made for their source.
+
+A live model is recognised by the names of its classes, a file by what it holds; no library is
+imported for it. Each file of this folder states its source's split convention, its precision and
+its order of summation.
+"""
+
+import importlib
+from typing import Any
+
+from bdt.ensemble import Ensemble
+
+__all__ = ["read_bytes", "read_model"]
+
+_LIVE = {
+    "xgboost": "bdt.load.xgboost",
+    "lightgbm": "bdt.load.lightgbm",
+    "sklearn": "bdt.load.sklearn",
+    "catboost": "bdt.load.catboost",
+    "ydf": "bdt.load.ydf",
+}
+"""The file for a live model, by the package of one of its classes; subclasses come first."""
+
+_FILES = (
+    "bdt.load.xgboost",
+    "bdt.load.lightgbm",
+    "bdt.load.tmva",
+    "bdt.load.conifer",
+    "bdt.load.catboost",
+)
+"""What reads files: each says by `recognises` whether bytes are its own."""
+
+
+def read_model(model: object) -> Ensemble | None:
+    """Return the ensemble of a live model; None if it is of none of the libraries.
+
+    Raises
+    ------
+    ModelError
+        The library is known, but the model is not one of trees, was not fitted, or holds what is
+        not supported.
+    """
+    packages = [kind.__module__.partition(".")[0] for kind in type(model).__mro__]
+    for package in packages:
+        if package in _LIVE:
+            return _module(_LIVE[package]).from_model(model)  # type: ignore[no-any-return]
+    return None
+
+
+def read_bytes(data: bytes, where: str) -> Ensemble | None:
+    """Return the ensemble of a file's content; None if it is of no known format.
+
+    `where` names the file in messages.
+
+    Raises
+    ------
+    FormatError
+        The format is known, but the file is damaged.
+    ModelError
+        It holds what is not supported.
+    """
+    for name in _FILES:
+        if _module(name).recognises(data):
+            return _module(name).from_bytes(data, where)  # type: ignore[no-any-return]
+    return None
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(name)
