@@ -146,6 +146,8 @@ class EnsembleBuilder:
         values = self._leaf_values(value, count, inner, target, where)
         if not isfinite(weight):
             raise ModelError(f"{where} has the weight {weight}, which is no finite number")
+        if self._trees and values.shape[1] != self._trees[0].values.shape[1]:
+            raise ModelError(f"{where} has leaves of {values.shape[1]} values, unlike those before")
         self._trees.append(_Tree(target, float(weight), nodes, lists, values))
 
     def finish(self) -> Ensemble:
@@ -214,6 +216,8 @@ class EnsembleBuilder:
                 f"{self.source}: the divisor {self.divisor} or the factor {self.alpha} of the "
                 "sigmoid is no finite number other than 0"
             )
+        if self.post is Post.LARGEST and self.outputs[-1] < 2:
+            raise ModelError(f"{self.source}: the largest of one class is always that class")
         if not isfinite(self.missing) and not isnan(self.missing):
             raise ModelError(f"{self.source}: infinity cannot stand for a missing value")
 

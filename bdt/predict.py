@@ -18,7 +18,7 @@ _ZERO = 1e-35
 
 
 def predict(ensemble: Ensemble, x: Array) -> Array:
-    """Return the library's prediction [rows, *outputs] (LARGEST loses the last axis)."""
+    """Return the library's prediction [rows, *outputs]; LARGEST leaves 1 of the last axis."""
     scores = margin(ensemble, x)
     with np.errstate(over="ignore"):
         return _POST[ensemble.post](ensemble, scores)
@@ -122,6 +122,6 @@ _POST: dict[Post, Callable[[Ensemble, Array], Array]] = {
     Post.SIGNED_SQUARE: lambda _, s: np.sign(s) * s * s,
     Post.TANH: lambda _, s: np.tanh(s),
     Post.POSITIVE: lambda _, s: (s > 0).astype(s.dtype),
-    Post.LARGEST: lambda _, s: s.argmax(axis=-1).astype(s.dtype),
+    Post.LARGEST: lambda _, s: s.argmax(axis=-1)[..., None].astype(s.dtype),
     Post.WEIGHTED_MEDIAN: _weighted_median,
 }

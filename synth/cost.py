@@ -8,7 +8,8 @@ multiplications share a multiplier.
 - Additions are adders, subtractors, negations and comparators of two operands. Terms with a zero
   weight, and zero biases, are left out.
 - A constant is a parameter of the first node that reads it. Table entries are no parameters: they
-  count in `table_bits`, once a table.
+  count in `table_bits`, once a table. Of trees, thresholds, leaves and base scores are parameters,
+  and each threshold counts as one comparator however many nodes ask for it.
 - Casts (their rounding adders and saturation comparators), selections and data movement count
   nothing; composites of the imported stage count once they are taken apart.
 """
@@ -61,6 +62,7 @@ from synth.ir.ops import (
     SumPool,
     Table,
     Transpose,
+    Trees,
 )
 from synth.ir.types import Codes
 
@@ -115,14 +117,18 @@ def total(costs: Mapping[str, Cost]) -> Cost:
 
 def _parameters(graph: Graph, node: Node, counted: set[str]) -> Cost:
     number = bits = 0
+    wiring = _WIRING.get(type(node.op), frozenset())
     for position, name in enumerate(node.inputs):
-        entries = isinstance(node.op, Table) and position == 1
-        if name not in graph.constants or name in counted or entries:
+        if name not in graph.constants or name in counted or position in wiring:
             continue
         counted.add(name)
         number += graph.constants[name].size
         bits += graph.constants[name].size * _width(graph, name)
     return Cost(parameters=number, parameter_bits=bits)
+
+
+_WIRING: Mapping[type[Op], frozenset[int]] = {Table: frozenset({1}), Trees: frozenset({2, 3, 5})}
+"""Constant operands that say how hardware is wired rather than what it computes with."""
 
 
 def _width(graph: Graph, name: str) -> int:
@@ -199,6 +205,14 @@ def _pool(graph: Graph, node: Node) -> Cost:
     return Cost(additions=_size(graph, node.output) * (math.prod(node.op.window.kernel) - 1))
 
 
+def _trees(graph: Graph, node: Node) -> Cost:
+    rows = _size(graph, node.output) // _size(graph, node.inputs[6])
+    target, base = graph.constants[node.inputs[5]][:, 1], graph.constants[node.inputs[6]]
+    terms = np.bincount(target[target >= 0], minlength=len(base)) + (target < 0).sum() + (base != 0)
+    adders = int(np.maximum(terms - 1, 0).sum())
+    return Cost(additions=rows * (adders + _size(graph, node.inputs[1])))
+
+
 def _table(graph: Graph, node: Node) -> Cost:
     entries = node.inputs[1]
     return Cost(table_bits=_size(graph, entries) * _width(graph, entries))
@@ -215,6 +229,7 @@ RULES: Mapping[type[Op], Callable[[Graph, Node], Cost]] = MappingProxyType(
         Reduce: _reduce,
         **dict.fromkeys((SumPool, MaxPool), _pool),
         Table: _table,
+        Trees: _trees,
         **dict.fromkeys((Relu, Select, Cast), _nothing),
         **dict.fromkeys((Concat, Gather, Pad, Reshape, Slice, Transpose), _nothing),
         **dict.fromkeys((Clip, Elu, Function, HardSigmoid, LeakyRelu), _nothing),

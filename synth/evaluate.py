@@ -34,10 +34,12 @@ from synth.fixed import (
     encode_in_floats,
     is_plain,
 )
+from synth.forests import ForestKernel
 from synth.formats import in_int64
+from synth.ir.forest import Forest
 from synth.ir.graph import Graph, Node, Stage
-from synth.ir.ops import Cast, Conv, Dense, Movement, Relu, Table
-from synth.ir.types import Codes
+from synth.ir.ops import Cast, Conv, Dense, Movement, Relu, Table, Trees
+from synth.ir.types import Codes, Interval
 
 __all__ = ["Evaluator", "cores", "evaluate"]
 
@@ -244,6 +246,10 @@ class Evaluator:
     # The imported stage: the operation itself on floats.
 
     def _float(self, node: Node, _owned: frozenset[str]) -> _Step:
+        if isinstance(node.op, Trees):
+            forest = Forest(*(self.graph.constants[name] for name in node.inputs[1:]))
+            return _Step(node.output, ForestKernel(forest), node.inputs[:1], ())
+
         def run(*arrays: Array) -> Array:
             # IEEE's infinities and NaN are what the float model gives.
             with np.errstate(all="ignore"):
@@ -264,6 +270,8 @@ class Evaluator:
         kinds = [graph.codes(name) for name in node.inputs]
         shifts = op.align(*[kind.frac for kind in kinds]).shifts
         aligned = [k.interval.shifted(s) for k, s in zip(kinds, shifts, strict=True)]
+        if isinstance(op, Trees):
+            return self._trees(node, op, shifts[0], aligned)
         target = carrier(op.magnitude(*aligned))
         arguments: list[Array | int] = []
         computed: list[tuple[str, int]] = []
@@ -302,6 +310,19 @@ class Evaluator:
                 y += bias[0]
             return y.reshape(*x.shape[:-1], kernel.shape[1])
 
+        return _Step(node.output, run, node.inputs[:1], ())
+
+    def _trees(self, node: Node, op: Trees, shift: int, aligned: Sequence[Interval]) -> _Step:
+        """Features and steps in one carrier, leaves and sums in another."""
+        compared, summed = carrier(op.compared(*aligned)), carrier(op.summed(*aligned))
+        _, steps, keys, nodes, leaves, trees, base = (interval.lo for interval in aligned)
+        kernel = ForestKernel(
+            Forest(
+                convert(steps, compared), keys, nodes, convert(leaves, summed), trees,
+                convert(base, summed),
+            )
+        )  # fmt: skip
+        run = lambda x: kernel(_shifted(convert(x, compared), shift))  # noqa: E731
         return _Step(node.output, run, node.inputs[:1], ())
 
     def _buffer(self, name: str, rows: int, kernel: Array) -> Array:

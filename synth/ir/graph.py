@@ -220,6 +220,8 @@ class Builder:
                 raise GraphError(
                     f"{op.kind}: operand {position} ({inputs[position]!r}) must be constant"
                 )
+        shapes = {i: self.types[name].shape for i, name in enumerate(inputs)}
+        op.check(shapes, {i: self.constants[inputs[i]] for i in op.parameters & shapes.keys()})
 
     def _value(self, name: str, kind: Type, origin: Origin) -> str:
         self.types[name] = kind

@@ -8,6 +8,7 @@ Everywhere, arrays carry the events on axis 0 in front of the operation's own ax
 therefore counted from the end: an axis is a negative number. Constants arrive with one event.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar
@@ -52,6 +53,12 @@ class Op:
     def kind(self) -> str:
         """The operation's name, as tables and messages show it."""
         return type(self).__name__
+
+    def check(self, shapes: Mapping[int, Shape], parameters: Mapping[int, Array]) -> None:
+        """Raise unless the constants that the operation is made of are what it takes.
+
+        Both mappings are by the position of an operand: all shapes, and the parameters' values.
+        """
 
     def shape(self, *shapes: Shape) -> Shape:
         """Return the shape of the result; raise ShapeError where the operands do not fit."""

@@ -39,6 +39,7 @@ from synth.ir.ops import (
     Softplus,
     Softsign,
     Transpose,
+    Trees,
 )
 from synth.ir.ops.reduce import Pool
 from synth.passes.rewrite import Rewrite, finish
@@ -265,6 +266,7 @@ def _window_axes(op: Op) -> int:
 _RULES: dict[type[Op], PerEvent] = {
     Elementwise: _before_last(lambda _: 0),
     Dense: _before_last(lambda _: 1),
+    Trees: _before_last(lambda _: 1),
     MatMul: _before_last(lambda _: 2),
     Conv: _before_last(_window_axes),
     Pool: _before_last(_window_axes),

@@ -30,6 +30,7 @@ from synth.ir.ops.elementwise import (
 from synth.ir.ops.linear import Conv, Dense, MatMul
 from synth.ir.ops.movement import Concat, Gather, Movement, Pad, Reshape, Slice, Transpose
 from synth.ir.ops.reduce import MaxPool, Reduce, SumPool
+from synth.ir.ops.trees import Trees
 from synth.ir.ops.typed import Cast, Table
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "SumPool",
     "Table",
     "Transpose",
+    "Trees",
 ]
 
 OPS: dict[str, type[Op]] = {
@@ -81,6 +83,6 @@ OPS: dict[str, type[Op]] = {
         *(Concat, Gather, Pad, Reshape, Slice, Transpose),
         *(Clip, Elu, Function, HardSigmoid, LeakyRelu, PRelu),
         *(Selu, Softmax, Softplus, Softsign),
-        *(Cast, Table),
+        *(Cast, Table, Trees),
     )
 }
