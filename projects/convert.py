@@ -9,6 +9,7 @@ from typing import Any
 from backends.base import Backend, Settings
 from backends.cstyle import RESERVED, is_identifier
 from backends.vitis import Vitis
+from bdt import quantise as trees
 from projects.folder import creating
 from projects.options import Options, check_layers, parse_options
 from projects.project import Project
@@ -222,7 +223,7 @@ def _quantised(
     leaving = parse_wires(outputs, imported.outputs, imported, "outputs")
     data = None if calibration is None else read_calibration(calibration, imported)
     prepared = prepare(imported)
-    typed, _ = choose(prepared, wished, entering, leaving, data)
+    typed, _ = choose(prepared, wished, entering, leaving, data, trees=trees)
     return {name: (wire.rounding, wire.overflow) for name, wire in entering.items()}, typed
 
 

@@ -11,15 +11,30 @@ from synth.evaluate import Evaluator
 from synth.exact import Array
 from synth.ir import Graph
 
-__all__ = ["Ranges", "observe", "read_calibration"]
+__all__ = ["NO_GRID", "Ranges", "observe", "read_calibration"]
+
+
+NO_GRID = 1 << 12
+"""More fraction bits than any number has."""
+_FINEST_GRID = 16
+"""Fraction bits beyond which numbers count as real: hardware never has so many."""
 
 
 @dataclass(frozen=True)
 class Ranges:
-    """The least and greatest value seen, by value name: over everything, and by last axis."""
+    """What was seen of each value.
+
+    Attributes
+    ----------
+    overall
+        The least and the greatest number.
+    grids
+        Of inputs, by their last axis: the fewest fraction bits that hold every number seen, or
+        `NO_GRID`.
+    """
 
     overall: Mapping[str, tuple[float, float]]
-    by_feature: Mapping[str, tuple[Array, Array]]
+    grids: Mapping[str, Array]
 
 
 def read_calibration(data: Any, graph: Graph) -> dict[str, Array]:
@@ -120,5 +135,15 @@ def observe(graph: Graph, data: Mapping[str, Array], batch: int = 2048) -> Range
             highs[name] = np.maximum(highs[name], high) if name in highs else high
     return Ranges(
         {name: (float(lows[name].min()), float(highs[name].max())) for name in wanted},
-        {name: (lows[name].astype(float), highs[name].astype(float)) for name in wanted},
+        {name: _grid(data[name]) for name in graph.inputs},
     )
+
+
+def _grid(array: Array) -> Array:
+    """Return the fraction bits of the coarsest grid of each column (last axis)."""
+    columns = array.reshape(-1, array.shape[-1] if array.ndim > 1 else 1)
+    grid = np.full(columns.shape[1], NO_GRID)
+    for frac in reversed(range(_FINEST_GRID + 1)):
+        scaled = columns * 2.0**frac
+        grid[(scaled == np.rint(scaled)).all(axis=0)] = frac
+    return grid

@@ -5,26 +5,29 @@ verdict from the other. The second of two neighbouring widths that agree is take
 few thousand errors says little of the next few thousand, and two bits are a factor of four.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
-from quant.agreement import Agreement, agreement
+from quant.agreement import Agreement, agreement, selection
 from quant.calibrate import observe
+from quant.forests import TreeRules
 from quant.precision import Precision
 from quant.quantise import Wishes, quantise
 from synth.evaluate import Evaluator
 from synth.exact import Array
 from synth.fixed import Format, Overflow, Round, decode_nearest, encode
 from synth.ir import Graph
-from synth.ir.ops import Function
+from synth.ir.ops import Function, Trees
 
 __all__ = ["choose"]
 
 WIDTHS = (10, 12, 14, 16, 18, 20, 22, 24, 27, 30)
 _SLOPES = {"sigmoid": 0.25, "tanh": 0.5}
 """The greatest slope, divided by the range of the function."""
+LEAF_BITS = (3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24)
 _FEW = 20
 """Events that are too few to split: then all serve both purposes."""
 _MOST = 10_000
@@ -38,17 +41,39 @@ def choose(
     outputs: Mapping[str, Format],
     calibration: Mapping[str, Array] | None,
     *,
+    trees: TreeRules | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> tuple[Graph, Agreement | None]:
     """Return the typed graph of a prepared one, and how well it agrees on the calibration data.
 
     Without calibration data `precision` must leave nothing to choose; then nothing is judged.
+    `trees` are the rules of trees, if the graph has any.
     """
     if calibration is None:
-        return quantise(graph, Wishes(precision, inputs, outputs)), None
+        return quantise(graph, Wishes(precision, inputs, outputs, trees=trees)), None
     observed, judged = _halves(calibration)
-    watched = _squashed(graph)
+    judge = _judge(graph, inputs, judged)
+    wishes = Wishes(precision, inputs, outputs, observe(graph, observed), trees=trees)
+
+    if not precision.complete:
+        # While the widths of features are sought, those of leaves do not limit, and then they are.
+        free = replace(wishes, leaf_bits=LEAF_BITS[-1] if _has_trees(graph) else None)
+        attempt = partial(_attempt, graph, judge, progress)
+        wishes = _narrowest([replace(free, width=width) for width in WIDTHS], attempt)
+        if _has_trees(graph):
+            wishes = _narrowest([replace(wishes, leaf_bits=bits) for bits in LEAF_BITS], attempt)
+    # The width is settled: now the ranges may come from every event there is.
+    typed = quantise(graph, replace(wishes, ranges=observe(graph, calibration)))
+    return typed, judge(typed)
+
+
+def _judge(
+    graph: Graph, inputs: Mapping[str, Format], judged: Mapping[str, Array]
+) -> Callable[[Graph], Agreement]:
+    """Return how to compare typed graphs with the float one on some events."""
+    watched = {} if _has_trees(graph) else _squashed(graph)
     expected = Evaluator(graph, [*graph.outputs, *watched])(judged)
+    real = {name: expected[name] for name in graph.outputs}
 
     def judge(typed: Graph) -> Agreement:
         operands = [name for name in watched if name in typed.types]
@@ -56,42 +81,46 @@ def choose(
         # Accumulators may have more bits than a float64 has.
         values = {k: decode_nearest(v, typed.codes(k).format) for k, v in results.items()}
         pairs = zip(graph.outputs, typed.outputs, strict=True)
-        real = {name: expected[name] for name in graph.outputs}
-        found = agreement(real, {name: values[other] for name, other in pairs})
+        got = {name: values[other] for name, other in pairs}
+        found = agreement(real, got)
+        if _has_trees(graph):
+            return replace(found, selection=selection(real, got))
         worst = [
             watched[name] * float(np.abs(values[name] - expected[name]).max(initial=0.0))
             for name in operands
         ]
         return replace(found, relative=max([found.relative, *worst]))
 
-    wishes = Wishes(precision, inputs, outputs, observe(graph, observed))
-    if not precision.complete:
-        wishes = replace(wishes, width=_width(graph, wishes, judge, progress))
-    # The width is settled: now the ranges may come from every event there is.
-    typed = quantise(graph, replace(wishes, ranges=observe(graph, calibration)))
-    return typed, judge(typed)
+    return judge
 
 
-def _width(
+def _attempt(
     graph: Graph,
-    wishes: Wishes,
     judge: Callable[[Graph], Agreement],
     progress: Callable[[str], None] | None,
-) -> int:
-    """Return the second of two neighbouring widths that agree, else the best."""
-    best: tuple[tuple[float, float], int] | None = None
-    agreed = False
-    for width in WIDTHS:
-        found = judge(quantise(graph, replace(wishes, width=width)))
-        if progress is not None:
-            shown = f"{found.decisions:.2%} of decisions, error {found.relative:.2e}"
-            progress(f"{width} bits: {shown}")
-        if agreed and found.good():
-            return width
-        best = max(best or (_quality(found), width), (_quality(found), width))
-        agreed = found.good()
-    assert best is not None
-    return best[1]
+    wishes: Wishes,
+) -> Agreement:
+    found = judge(quantise(graph, wishes))
+    if progress is not None:
+        shown = f"{found.decisions:.2%} of decisions, error {-found.quality[1]:.2e}"
+        leaves = "" if wishes.leaf_bits is None else f", leaves of {wishes.leaf_bits}"
+        progress(f"{wishes.width} bits{leaves}: {shown}")
+    return found
+
+
+def _narrowest(candidates: Sequence[Wishes], attempt: Callable[[Wishes], Agreement]) -> Wishes:
+    """Return the second of two neighbours that agree, from narrow to wide; else the best."""
+    found: list[Agreement] = []
+    for wishes in candidates:
+        found.append(attempt(wishes))
+        if all(one.good() for one in found[-2:]) and len(found) > 1:
+            return wishes
+    best = max(range(len(found)), key=lambda i: (found[i].quality, i))
+    return candidates[best]
+
+
+def _has_trees(graph: Graph) -> bool:
+    return any(isinstance(node.op, Trees) for node in graph.nodes)
 
 
 def _squashed(graph: Graph) -> dict[str, float]:
@@ -130,7 +159,3 @@ def _halves(data: Mapping[str, Array]) -> tuple[dict[str, Array], dict[str, Arra
         {name: array[::2] for name, array in data.items()},
         {name: array[1::2][:_MOST] for name, array in data.items()},
     )
-
-
-def _quality(found: Agreement) -> tuple[float, float]:
-    return found.decisions, -found.relative

@@ -11,6 +11,7 @@ bias           bias                constant terms
 accumulator    accum               a sum of products as it leaves the adders; else exact
 activation     result              what a layer hands on
 table          table, table_t      what a look-up table returns
+leaf           score               leaves of trees (score is conifer's word)
 =============  ==================  ======================================================
 """
 
@@ -25,7 +26,7 @@ from synth.ir.graph import no_such_layer
 
 __all__ = ["ROLES", "Precision", "parse_precision", "parse_wires"]
 
-ROLES = ("accumulator", "activation", "bias", "input", "table", "weight")
+ROLES = ("accumulator", "activation", "bias", "input", "leaf", "table", "weight")
 
 _WORDS = {
     "accum": "accumulator",
@@ -37,6 +38,7 @@ _WORDS = {
     "result": "activation",
     "result_t": "activation",
     "scale": "weight",
+    "score": "leaf",
     "table_t": "table",
     "weight_t": "weight",
     "bias_t": "bias",

@@ -7,11 +7,12 @@ Functions of one variable become tables over the interval that their operand can
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
 from quant.calibrate import Ranges
+from quant.forests import TreeRules, forest_of, read_by_trees
 from quant.formats_for import constant_codes, covering, rounded_constant, trimmed
 from quant.lookup import Lookup
 from quant.precision import Precision
@@ -36,6 +37,7 @@ from synth.ir.ops import (
     Select,
     Sub,
     SumPool,
+    Trees,
 )
 
 __all__ = ["Wishes", "quantise"]
@@ -58,6 +60,10 @@ class Wishes:
         Seen in calibration; None if there was none, and then `precision` must be complete.
     width
         Bits of a value whose format is chosen here.
+    leaf_bits
+        Bits of a leaf of trees; by default `width`.
+    trees
+        The rules of trees; None if there are none.
     """
 
     precision: Precision = field(default_factory=Precision)
@@ -65,6 +71,8 @@ class Wishes:
     outputs: Mapping[str, Format] = field(default_factory=dict)
     ranges: Ranges | None = None
     width: int = 16
+    leaf_bits: int | None = None
+    trees: TreeRules | None = None
 
 
 def quantise(graph: Graph, wishes: Wishes) -> Graph:
@@ -108,8 +116,12 @@ class _Quantiser:
         origin = self.source.origins[name]
         self.typed[name] = self.build.input(name, Codes.full(shape, fmt), origin)
 
-    def _chosen_input(self, name: str) -> Fixed:
+    def _chosen_input(self, name: str) -> Fixed | FixedArray:
         low, high = self._seen(name)
+        forests = read_by_trees(self.source, name)
+        if forests and self.wishes.trees is not None and self.wishes.ranges is not None:
+            grid = self.wishes.ranges.grids[name]
+            return self.wishes.trees.wires(forests, grid, self.wishes.width)
         return covering(low, high, self.wishes.width)
 
     def _output(self, name: str) -> str:
@@ -129,6 +141,9 @@ class _Quantiser:
         if isinstance(node.op, Function):
             self._function(node, node.op)
             return
+        if isinstance(node.op, Trees):
+            self._trees(node, node.op)
+            return
         if Stage.TYPED not in node.op.stages:
             raise UnsupportedOp(
                 f"{node.op.kind} (layer {self.source.origins[node.output].layer!r}) has no rule "
@@ -146,6 +161,32 @@ class _Quantiser:
         fmt = self.wishes.outputs.get(node.output)
         if fmt is None and awaits:
             fmt = self._activation(node.output, origin, exact)
+        self._finish(node, operands, exact, limit, fmt)
+
+    def _trees(self, node: Node, op: Trees) -> None:
+        """Leaves are few bits and their sums exact: nothing is cast that nobody asked for."""
+        origin = self.source.origins[node.output]
+        if self.wishes.trees is None:
+            raise UnsupportedOp(f"Trees (layer {origin.layer!r}): no rule makes integers of them")
+        leaves = self._wish("leaf", origin) or self.wishes.leaf_bits or self.wishes.width
+        x = self._codes(node.inputs[0])
+        forest, frac = self.wishes.trees.integer_forest(forest_of(self.source, node), x, leaves)
+        fracs = {"steps": x.frac, "leaves": frac, "base": frac}
+        operands = [self.typed[node.inputs[0]]]
+        for field_ in fields(forest):
+            role, codes = field_.name, getattr(forest, field_.name)
+            operands.append(
+                self.build.constant(
+                    codes,
+                    frac=fracs.get(role, 0),
+                    name=f"{node.output}.{role}",
+                    origin=Origin(origin.layer, role),
+                )
+            )
+        exact = op.infer(*[self.build.types[name] for name in operands])
+        assert isinstance(exact, Codes)
+        limit = self._wish("accumulator", origin)
+        fmt = self.wishes.outputs.get(node.output) or self._wish("activation", origin)
         self._finish(node, operands, exact, limit, fmt)
 
     def _finish(

@@ -5,8 +5,10 @@ live Keras model has Keras loaded.
 """
 
 import os
+import re
 import sys
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from numbers import Integral
 from os import PathLike
 from pathlib import Path
@@ -20,7 +22,17 @@ __all__ = ["load_graph"]
 
 _ACCEPTED = (
     "a path to an .onnx file, the bytes of one, an onnx.ModelProto, a Keras 3 model, a PyTorch "
-    "module, or a graph of synth"
+    "module, a tree ensemble (XGBoost, LightGBM, scikit-learn, CatBoost, YDF; files of XGBoost, "
+    "LightGBM, TMVA, conifer, CatBoost), or a graph of synth"
+)
+
+_SOURCES = "synth.sources"
+"""The group of entry points that read models of other kinds than networks."""
+
+_PICKLED = (
+    "a pickle, which could run code when read: load it where you trust it and give the live model, "
+    "or save it in its library's own format (XGBoost: save_model('model.json'), LightGBM: "
+    "save_model('model.txt'), PyTorch: torch.onnx.export)"
 )
 
 _LATER_FILES = {
@@ -29,19 +41,18 @@ _LATER_FILES = {
     ".keras": "a saved Keras model: load it with keras.saving.load_model and give the live model",
     ".pt": "a pickled PyTorch model, which could run code when read: give the live module",
     ".pth": "a pickled PyTorch model, which could run code when read: give the live module",
-    ".pkl": "a pickle, which could run code when read: give the live model",
-    ".pickle": "a pickle, which could run code when read: give the live model",
-    ".json": "JSON: tree ensembles and saved architectures are not read yet",
-    ".ubj": "an XGBoost model: tree ensembles are not read yet",
+    ".pkl": _PICKLED,
+    ".pickle": _PICKLED,
+    ".joblib": _PICKLED,
+    ".json": "JSON, but of no kind that is read: XGBoost's, CatBoost's and conifer's are",
+    ".ubj": "no model of XGBoost's, or it is damaged",
+    ".cbm": "CatBoost's own binary: save it again with save_model(path, format='json')",
     ".root": "a ROOT file: export the model to ONNX",
     ".pb": "a TensorFlow graph: export the model to ONNX (tf2onnx)",
     ".tflite": "a TensorFlow Lite model: export the model to ONNX (tf2onnx)",
 }
 
 _LATER_MODULES = {
-    "xgboost": "tree ensembles (XGBoost) are not read yet",
-    "lightgbm": "tree ensembles (LightGBM) are not read yet",
-    "sklearn": "scikit-learn models are not read yet; export networks with skl2onnx",
     "tensorflow": "TensorFlow models are read through ONNX only: export them with tf2onnx",
     "tf_keras": "Keras 2 models are read through ONNX only: export them with tf2onnx",
     "jax": "JAX functions are read through ONNX only",
@@ -61,7 +72,7 @@ def load_graph(
     ----------
     model
         A path to an ONNX file, the bytes of one, an `onnx.ModelProto`, a live Keras 3 model or
-        PyTorch module, or an imported graph.
+        PyTorch module; a tree ensemble, live or in a file; or an imported graph.
     name
         Of the graph; by default the model's own.
     dimensions
@@ -82,9 +93,10 @@ def load_graph(
         return model.renamed(name) if name else model
     if isinstance(model, str | PathLike):
         path = Path(os.path.expanduser(model))  # noqa: PTH111 -- "~" stays where it names nobody
-        return _read(_onnx_path(path), name, dimensions)
+        return _file(path, name, dimensions)
     if isinstance(model, bytes | bytearray | memoryview):
-        return _read(bytes(model), name, dimensions)
+        data = bytes(model)
+        return _other(data, name, "the given bytes") or _read(data, name, dimensions)
     packages = [kind.__module__.partition(".")[0] for kind in type(model).__mro__]
     if "onnx" in packages and hasattr(model, "graph"):
         return _read(model, name, dimensions)
@@ -93,6 +105,9 @@ def load_graph(
         return _read(_keras(model, shapes), name or str(model.name), dimensions)
     if _is_a(model, "torch.nn", "Module"):
         return _read(_torch(model, shapes), name or type(model).__name__, dimensions)
+    other = _other(model, name, _type_of(model))
+    if other is not None:
+        return other
     for package in packages:
         if package in _LATER_MODULES:
             raise ModelError(f"{_type_of(model)}: {_LATER_MODULES[package]}")
@@ -115,19 +130,56 @@ def _sizes(shapes: Mapping[str, Shape] | None) -> Mapping[str, Shape] | None:
     return {name: tuple(map(int, shape)) for name, shape in given.items()}
 
 
-def _onnx_path(path: Path) -> Path:
-    """Return the path of what may be an ONNX file; say what the other kinds need."""
+def _file(path: Path, name: str | None, dimensions: Mapping[str, int] | None) -> Graph:
+    """Read a file by what it holds; say what the kinds need that are not read."""
     try:
         exists = path.exists()
     except OSError:  # a name that is too long, or a folder that may not be read
         exists = False
     if not exists:
         raise FormatError(f"there is no file {str(path)!r}, or it may not be read")
-    if path.suffix.lower() in _LATER_FILES:
-        raise ModelError(f"{str(path)!r} is {_LATER_FILES[path.suffix.lower()]}")
+    suffix = path.suffix.lower()
+    if suffix in _LATER_FILES and suffix not in _ALSO_TREES:
+        raise ModelError(f"{str(path)!r} is {_LATER_FILES[suffix]}")
     if path.is_dir():
         raise FormatError(f"{str(path)!r} is a folder; give the .onnx file inside")
-    return path
+    if suffix != ".onnx":
+        other = _other(_content(path), name or path.stem, repr(str(path)))
+        if other is not None:
+            return other
+    if suffix in _LATER_FILES:
+        raise ModelError(f"{str(path)!r} is {_LATER_FILES[suffix]}")
+    return _read(path, name, dimensions)
+
+
+_ALSO_TREES = (".json", ".ubj")
+"""Suffixes of tree models too; `_LATER_FILES` says what the others are."""
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FormatError(f"{str(path)!r} may not be read: {error.strerror}") from None
+
+
+def _other(model: object, name: str | None, where: str) -> Graph | None:
+    """Return the graph of a model that one of our other packages reads; None if none does.
+
+    They are listed as entry points of our own distribution, as imports run the other way.
+    """
+    if isinstance(model, bytes) and _PICKLE.match(model):
+        raise ModelError(f"{where} is {_PICKLED}")
+    for entry in entry_points(group=_SOURCES):
+        read = entry.load()
+        graph: Graph | None = read(model, name=name, where=where)
+        if graph is not None:
+            return graph
+    return None
+
+
+_PICKLE = re.compile(rb"\x80[\x02-\x05]")
+"""How pickles of protocols 2 to 5 begin."""
 
 
 def _read(model: Any, name: str | None, dimensions: Mapping[str, int] | None) -> Graph:

@@ -9,8 +9,10 @@ import importlib
 from typing import Any
 
 from bdt.ensemble import Ensemble
+from bdt.graph import to_graph
+from synth.ir import Graph
 
-__all__ = ["read_bytes", "read_model"]
+__all__ = ["read", "read_bytes", "read_model"]
 
 _LIVE = {
     "xgboost": "bdt.load.xgboost",
@@ -29,6 +31,15 @@ _FILES = (
     "bdt.load.catboost",
 )
 """What reads files: each says by `recognises` whether bytes are its own."""
+
+
+def read(model: object, *, name: str | None, where: str) -> Graph | None:
+    """Return the imported graph of a live model or of a file's content; None if it is no trees.
+
+    This is the entry point by which `synth.load_graph` finds us; see `read_model` and `read_bytes`.
+    """
+    found = read_bytes(model, where) if isinstance(model, bytes) else read_model(model)
+    return None if found is None else to_graph(found, name or "trees")
 
 
 def read_model(model: object) -> Ensemble | None:

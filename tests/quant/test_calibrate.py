@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from quant.calibrate import observe, read_calibration
+from quant.calibrate import NO_GRID, observe, read_calibration
 from synth.errors import CalibrationError
 from synth.ir import Builder, Stage, Tensor
 from synth.ir.ops import Function
@@ -46,10 +46,16 @@ def test_ranges_cover_every_value_of_every_batch() -> None:
     graph, x = perceptron(), events(5000)
     ranges = observe(graph, {"x": x}, batch=777)
     assert ranges.overall["x"] == (float(x.min()), float(x.max()))
-    low, high = ranges.by_feature["x"]
-    np.testing.assert_array_equal(low, x.min(axis=0))
-    np.testing.assert_array_equal(high, x.max(axis=0))
     assert set(ranges.overall) == {"x", *(node.output for node in graph.nodes)}
+
+
+def test_the_grid_of_each_feature_is_the_coarsest_that_holds_it() -> None:
+    graph, x = perceptron(), events(500)
+    x[:, 0] = np.rint(x[:, 0])
+    x[:, 1] = np.rint(x[:, 1] * 8) / 8
+    grids = observe(graph, {"x": x}).grids["x"]
+    np.testing.assert_array_equal(grids[:2], [0, 3])
+    assert (grids[2:] == NO_GRID).all()
 
 
 def test_a_model_that_overflows_on_the_data_is_named() -> None:
