@@ -50,7 +50,8 @@ class Ensemble:
     A node of tree t is a row i with ``starts[t] <= i < starts[t + 1]``; the root comes first. At an
     inner node a row goes left where its feature is below (``<``, or ``<=`` where `less_equal`) the
     threshold, or among the node's categories if it has any, else right. Missing values go left
-    where `default_left`. A float x is category c if it is c once its fraction is cut off.
+    where `default_left`. A float x is category c if it is c once its fraction is cut off, or once
+    it is rounded down where `category_floor`.
 
     The score of output k is ``(base + sum over trees of weight * leaf) / divisor`` before the
     post-processor; `base` is the first term of the sum, or joins after the division unless
@@ -76,6 +77,8 @@ class Ensemble:
         The post-processor, and the factor inside of its sigmoid.
     missing
         A value that counts as missing besides NaN; NaN if there is none.
+    category_floor
+        Whether categories are rounded down: -0.5 is no category then, and else it is 0.
     starts
         [trees + 1]
     target
@@ -111,6 +114,7 @@ class Ensemble:
     post: Post
     alpha: float
     missing: float
+    category_floor: bool
     starts: Array
     target: Array
     weight: Array

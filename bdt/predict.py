@@ -13,8 +13,8 @@ from synth.exact import Array
 
 __all__ = ["find_leaves", "margin", "predict"]
 
-_ZERO = 1e-35
-"""LightGBM's: what counts as zero where zero is missing."""
+_ZERO = float(np.float32(1e-35))
+"""LightGBM's, which states it in float32: what counts as zero where zero is missing."""
 
 
 def predict(ensemble: Ensemble, x: Array) -> Array:
@@ -86,8 +86,8 @@ def _goes_left(ensemble: Ensemble, node: Array, value: Array) -> Array:
 
 
 def _listed(ensemble: Ensemble, node: Array, value: Array) -> Array:
-    """Say whether values, their fractions cut off, are among the categories of their nodes."""
-    category = np.trunc(value)
+    """Say whether values, rounded to categories, are among those of their nodes."""
+    category = np.floor(value) if ensemble.category_floor else np.trunc(value)
     found = np.zeros(len(value), bool)
     for i in np.unique(node):
         here = node == i
