@@ -14,7 +14,7 @@ import numpy as np
 
 from synth.exact import Array
 
-__all__ = ["NUMERIC", "Ensemble", "Post"]
+__all__ = ["NUMERIC", "ZERO", "Ensemble", "Post"]
 
 
 class Post(StrEnum):
@@ -41,6 +41,9 @@ class Post(StrEnum):
 
 NUMERIC = "float32", "float64"
 """Element types of features and sums."""
+
+ZERO = float(np.float32(1e-35))
+"""LightGBM's, which states it in float32: magnitudes up to it are zero, where zero is missing."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -88,7 +91,7 @@ class Ensemble:
     left, right
         [nodes]: rows of the children; -1 at leaves.
     feature, threshold, less_equal, default_left
-        [nodes]: of inner nodes. Where `zero_missing`, values up to 1e-35 in magnitude count as
+        [nodes]: of inner nodes. Where `zero_missing`, values up to `ZERO` in magnitude count as
         missing. Thresholds are float64, which holds every float32.
     nan_zero
         [nodes]: NaN is not missing, but compared as 0.

@@ -7,14 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bdt.ensemble import Ensemble, Post
+from bdt.ensemble import ZERO, Ensemble, Post
 from synth.errors import ShapeError
 from synth.exact import Array
 
 __all__ = ["find_leaves", "margin", "predict"]
-
-_ZERO = float(np.float32(1e-35))
-"""LightGBM's, which states it in float32: what counts as zero where zero is missing."""
 
 
 def predict(ensemble: Ensemble, x: Array) -> Array:
@@ -76,7 +73,7 @@ def _goes_left(ensemble: Ensemble, node: Array, value: Array) -> Array:
     as_zero = is_nan & ensemble.nan_zero[node]
     value = np.where(as_zero, value.dtype.type(0), value)
     missing = (is_nan & ~as_zero) | (value == ensemble.missing)
-    missing |= ensemble.zero_missing[node] & (np.abs(value) <= _ZERO)
+    missing |= ensemble.zero_missing[node] & (np.abs(value) <= ZERO)
     threshold = ensemble.threshold[node]
     left = np.where(ensemble.less_equal[node], value <= threshold, value < threshold)
     categorical = ensemble.categorical[node]

@@ -24,7 +24,7 @@ _CATEGORICAL, _DEFAULT_LEFT = 1, 2
 _MISSING_ZERO, _MISSING_NAN = 1, 2
 """Bits of a node's decision type; from the third on, what counts as missing."""
 
-_END = "end of trees"
+_AFTER_TREES = re.compile(r"^(?:end of trees|feature.importances:)", re.MULTILINE)
 
 _OBJECTIVES = {
     "binary": Post.SIGMOID,
@@ -86,12 +86,9 @@ def from_bytes(data: bytes, where: str) -> Ensemble:
 
 
 def _read(text: str, where: str) -> Ensemble:
-    body, end, _ = text.partition(_END)
-    if not end:
-        raise FormatError(f"{where}: the LightGBM model is cut off: {_END!r} is missing")
-    header, *blocks = re.split(r"^Tree=", body, flags=re.MULTILINE)
+    header, *blocks = re.split(r"^Tree=", _AFTER_TREES.split(text, 1)[0], flags=re.MULTILINE)
     try:
-        return _ensemble(header, [_fields(block) for block in blocks], where)
+        return _ensemble(_fields(header), blocks, where)
     except (IndexError, KeyError, OverflowError, ValueError) as error:
         raise FormatError(
             f"{where}: the LightGBM model is damaged ({type(error).__name__}: {error}): save it "
@@ -105,21 +102,25 @@ def _fields(block: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _ensemble(header: str, trees: list[dict[str, str]], where: str) -> Ensemble:
-    fields = _fields(header)
-    outputs = int(fields["num_tree_per_iteration"])
-    post, alpha = _objective(fields.get("objective", "regression").split(), where)
+def _ensemble(header: dict[str, str], blocks: list[str], where: str) -> Ensemble:
+    sizes = [int(size) for size in header.get("tree_sizes", "").split()]
+    if sum(sizes) > sum(len(f"Tree={block}") for block in blocks):
+        raise ValueError("it is cut off inside of a tree")
+    outputs = int(header["num_tree_per_iteration"])
+    # There is none where a function of the user's was the objective: scores are predictions then.
+    post, alpha = _objective(header.get("objective", "regression").split(), where)
     build = EnsembleBuilder(
         source=where,
-        features=fields["feature_names"].split(),
+        features=header["feature_names"].split(),
         outputs=(outputs,),
         input_dtype="float64",
         sum_dtype="float64",
-        divisor=len(trees) // outputs if "average_output" in fields else 1,
+        divisor=len(blocks) // outputs if "average_output" in header else 1,
         post=post,
         alpha=alpha,
     )
-    for number, tree in enumerate(trees):
+    for number, block in enumerate(blocks):
+        tree = _fields(block)
         if int(tree.get("is_linear", 0)):
             raise ModelError(
                 f"{where}: tree {number} is linear, which is unsupported: train with "
