@@ -2,8 +2,11 @@
 
 A row goes left where ``x < threshold``, both float32; where the category is *not* listed. Sums are
 float32, in order of the trees, and begin with the base score; DART multiplies each leaf by its
-tree's weight first. The document is read directly: treelite 4.8 refuses models of categories that
-came in a data frame, and drops the best iteration.
+tree's weight first. (The wrappers predict in place, where a DART leaf is a rounded difference of
+two sums: a few units in the last place, which are not copied.)
+
+The document is read directly: treelite 4.8 refuses models of categories that came in a data frame,
+and drops the best iteration.
 
 Categories are the codes that the model saw: a data frame's categories in their order.
 """
@@ -184,7 +187,8 @@ def _identity(base: Array) -> Array:
 
 def _log(base: Array) -> Array:
     # In float64: NumPy's float32 logarithm is a unit in the last place off here and there.
-    return np.log(base.astype(np.float64))
+    with np.errstate(divide="ignore", invalid="ignore"):  # the builder takes finite ones only
+        return np.asarray(np.log(base.astype(np.float64)))
 
 
 def _logit(base: Array) -> Array:

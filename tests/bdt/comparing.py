@@ -1,7 +1,5 @@
 """Rows on which tree libraries disagree, if they ever do, and how their answers are compared."""
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from bdt.ensemble import Ensemble, Post
@@ -67,6 +65,6 @@ def assert_same_predictions(ensemble: Ensemble, found: Array, expected: Array) -
 
 
 def assert_equal_ensembles(one: Ensemble, other: Ensemble, ignoring: tuple[str, ...] = ()) -> None:
-    fields: Mapping[str, object] = vars(one)
-    for name in set(fields) - {"source", *ignoring}:
+    """Hold all fields equal, but for where the ensembles come from."""
+    for name in set(vars(one)) - {"source", *ignoring}:
         np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
