@@ -45,7 +45,8 @@ class EnsembleBuilder:
         The library or format, as messages name it.
     features
         How many there are, or their names.
-    outputs, input_dtype, sum_dtype, base, base_first, divisor, post, alpha, missing
+    outputs, input_dtype, sum_dtype, base, base_first, divisor, post, alpha, missing, \
+    category_floor
         As in `Ensemble`; `base` may be one number for all outputs.
 
     Raises
@@ -65,6 +66,7 @@ class EnsembleBuilder:
     post: Post = Post.IDENTITY
     alpha: float = 1.0
     missing: float = float("nan")
+    category_floor: bool = False
     _trees: list[_Tree] = field(default_factory=list)
     _finished: bool = False
 
@@ -185,6 +187,7 @@ class EnsembleBuilder:
             post=self.post,
             alpha=float(self.alpha),
             missing=float(self.missing),
+            category_floor=self.category_floor,
             starts=starts,
             target=np.array([tree.target for tree in trees], np.int32),
             weight=np.array([tree.weight for tree in trees]),

@@ -14,7 +14,7 @@ import numpy as np
 
 from synth.exact import Array
 
-__all__ = ["NUMERIC", "Ensemble", "Post"]
+__all__ = ["NUMERIC", "ZERO", "Ensemble", "Post"]
 
 
 class Post(StrEnum):
@@ -42,6 +42,9 @@ class Post(StrEnum):
 NUMERIC = "float32", "float64"
 """Element types of features and sums."""
 
+ZERO = float(np.float32(1e-35))
+"""LightGBM's, which states it in float32: magnitudes up to it are zero, where zero is missing."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Ensemble:
@@ -50,7 +53,8 @@ class Ensemble:
     A node of tree t is a row i with ``starts[t] <= i < starts[t + 1]``; the root comes first. At an
     inner node a row goes left where its feature is below (``<``, or ``<=`` where `less_equal`) the
     threshold, or among the node's categories if it has any, else right. Missing values go left
-    where `default_left`. A float x is category c if it is c once its fraction is cut off.
+    where `default_left`. A float x is category c if it is c once its fraction is cut off, or once
+    it is rounded down where `category_floor`.
 
     The score of output k is ``(base + sum over trees of weight * leaf) / divisor`` before the
     post-processor; `base` is the first term of the sum, or joins after the division unless
@@ -76,6 +80,8 @@ class Ensemble:
         The post-processor, and the factor inside of its sigmoid.
     missing
         A value that counts as missing besides NaN; NaN if there is none.
+    category_floor
+        Whether categories are rounded down: -0.5 is no category then, and else it is 0.
     starts
         [trees + 1]
     target
@@ -85,7 +91,7 @@ class Ensemble:
     left, right
         [nodes]: rows of the children; -1 at leaves.
     feature, threshold, less_equal, default_left
-        [nodes]: of inner nodes. Where `zero_missing`, values up to 1e-35 in magnitude count as
+        [nodes]: of inner nodes. Where `zero_missing`, values up to `ZERO` in magnitude count as
         missing. Thresholds are float64, which holds every float32.
     nan_zero
         [nodes]: NaN is not missing, but compared as 0.
@@ -111,6 +117,7 @@ class Ensemble:
     post: Post
     alpha: float
     missing: float
+    category_floor: bool
     starts: Array
     target: Array
     weight: Array

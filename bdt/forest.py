@@ -10,14 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bdt.ensemble import Ensemble
+from bdt.ensemble import ZERO, Ensemble
 from synth.exact import Array
 from synth.ir.forest import Forest
 
 __all__ = ["forest"]
-
-_ZERO = 1e-35
-"""LightGBM's: what counts as zero where zero is missing."""
 
 
 def forest(ensemble: Ensemble) -> Forest:
@@ -114,9 +111,11 @@ def _category_steps(ensemble: Ensemble, node: int) -> tuple[float, ...]:
     """Return the steps of a question that is answered by yes for the listed categories."""
     start, stop = ensemble.category_starts[node : node + 2]
     listed = ensemble.categories[start:stop].astype(np.float64)
-    # A fraction is cut off towards zero, so that category 0 begins above -1.
-    above = _least(np.array([-1.0]), np.array([True]), ensemble.input_dtype)[0]
-    begins = np.where(listed == 0, float(above), listed)
+    begins = listed
+    if not ensemble.category_floor:
+        # A fraction is cut off towards zero, so that category 0 begins above -1.
+        above = _least(np.array([-1.0]), np.array([True]), ensemble.input_dtype)[0]
+        begins = np.where(listed == 0, float(above), listed)
     joined = np.concatenate([begins, listed + 1])
     values, counts = np.unique(joined, return_counts=True)
     return tuple(values[counts == 1].tolist())
@@ -126,7 +125,7 @@ def _missing_regions(ensemble: Ensemble, inner: Array) -> list[tuple[tuple[float
     """Return ranges [start, stop) of values that count as missing, and the nodes where they do."""
     regions = []
     for (low, high), where in (
-        ((-_ZERO, _ZERO), ensemble.zero_missing[inner]),
+        ((-ZERO, ZERO), ensemble.zero_missing[inner]),
         ((ensemble.missing,) * 2, np.full(len(inner), not np.isnan(ensemble.missing))),
     ):
         if where.any():

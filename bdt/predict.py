@@ -7,14 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bdt.ensemble import Ensemble, Post
+from bdt.ensemble import ZERO, Ensemble, Post
 from synth.errors import ShapeError
 from synth.exact import Array
 
 __all__ = ["find_leaves", "margin", "predict"]
-
-_ZERO = 1e-35
-"""LightGBM's: what counts as zero where zero is missing."""
 
 
 def predict(ensemble: Ensemble, x: Array) -> Array:
@@ -76,7 +73,7 @@ def _goes_left(ensemble: Ensemble, node: Array, value: Array) -> Array:
     as_zero = is_nan & ensemble.nan_zero[node]
     value = np.where(as_zero, value.dtype.type(0), value)
     missing = (is_nan & ~as_zero) | (value == ensemble.missing)
-    missing |= ensemble.zero_missing[node] & (np.abs(value) <= _ZERO)
+    missing |= ensemble.zero_missing[node] & (np.abs(value) <= ZERO)
     threshold = ensemble.threshold[node]
     left = np.where(ensemble.less_equal[node], value <= threshold, value < threshold)
     categorical = ensemble.categorical[node]
@@ -86,8 +83,8 @@ def _goes_left(ensemble: Ensemble, node: Array, value: Array) -> Array:
 
 
 def _listed(ensemble: Ensemble, node: Array, value: Array) -> Array:
-    """Say whether values, their fractions cut off, are among the categories of their nodes."""
-    category = np.trunc(value)
+    """Say whether values, rounded to categories, are among those of their nodes."""
+    category = np.floor(value) if ensemble.category_floor else np.trunc(value)
     found = np.zeros(len(value), bool)
     for i in np.unique(node):
         here = node == i

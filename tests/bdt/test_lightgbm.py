@@ -1,0 +1,268 @@
+"""LightGBM's own predictor is the oracle: leaves and float64 sums are equal, to the last bit.
+
+The cases hold what converters of tree models get wrong: each kind of missing value, categories out
+of order and out of range, forests that average, the best iteration.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import pytest
+
+from bdt.ensemble import ZERO, Ensemble, Post
+from bdt.load import read_bytes, read_model
+from bdt.predict import margin, predict
+from synth.errors import FormatError, ModelError
+from synth.exact import Array
+from tests.bdt.comparing import (
+    assert_equal_ensembles,
+    assert_same_leaves,
+    assert_same_predictions,
+    hard_rows,
+    training_data,
+)
+
+SORTED = {"categorical": [4], "min_data_per_group": 5, "cat_smooth": 1.0}
+FOREST = {"boosting": "rf", "bagging_freq": 1, "bagging_fraction": 0.6}
+CASES: dict[str, dict[str, Any]] = {
+    "categories": SORTED,
+    "categories one by one": SORTED | {"max_cat_to_onehot": 40},
+    "categories with zero as missing": SORTED | {"zero_as_missing": True},
+    "categories without missing": SORTED | {"use_missing": False},
+    "zero as missing": {"zero_as_missing": True},
+    "no missing": {"use_missing": False},
+    "nothing missing in training": {"filled": True},
+    "a steep sigmoid": {"objective": "binary", "sigmoid": 2.5},
+    "steep sigmoids": {"objective": "multiclassova", "sigmoid": 0.7},
+    "no average": {"objective": "binary", "boost_from_average": False},
+    "square roots": {"reg_sqrt": True},
+    "dart": {"boosting": "dart", "drop_rate": 0.5, "objective": "binary"},
+    "a forest": FOREST,
+    "a forest of two classes": FOREST | {"objective": "binary"},
+    "a forest of classes": FOREST | {"objective": "multiclass"},
+    "no split": {"min_data_in_leaf": 5000},
+    "a class that never splits": {"objective": "multiclass", "rare": True},
+}
+CASES |= {
+    objective: {"objective": objective}
+    for objective in (
+        "binary",
+        "cross_entropy",
+        "cross_entropy_lambda",
+        "fair",
+        "gamma",
+        "huber",
+        "lambdarank",
+        "mape",
+        "multiclass",
+        "multiclassova",
+        "poisson",
+        "quantile",
+        "rank_xendcg",
+        "regression",
+        "regression_l1",
+        "tweedie",
+    )
+}
+
+
+def labels(objective: str, y: Array) -> Array:
+    """Return what an objective may be trained on."""
+    if objective.startswith("multiclass"):
+        return np.digitize(y, [0, 1])
+    if objective.startswith(("binary", "cross", "lambda", "rank")):
+        return (y > 0.5).astype(float)
+    if objective in ("poisson", "gamma", "tweedie"):
+        return np.asarray(np.floor(np.exp(np.clip(y, -1, 2))) + 1)
+    return y
+
+
+def train(case: dict[str, Any], rounds: int = 12) -> lgb.Booster:
+    parameters = {"num_leaves": 12, "verbose": -1, "seed": 0, "num_threads": 1} | case
+    categorical, filled = parameters.pop("categorical", None), parameters.pop("filled", False)
+    rare = parameters.pop("rare", False)
+    objective = case.get("objective", "regression")
+    x, y = training_data()
+    if filled:
+        x = np.nan_to_num(x)
+    y = labels(objective, y)
+    if objective.startswith("multiclass"):
+        parameters["num_class"] = 3
+    if rare:
+        y = np.where(np.arange(len(y)) == 7, 2, np.minimum(y, 1))
+    group = [20] * 60 if "rank" in objective else None
+    data = lgb.Dataset(x, y, group=group, categorical_feature=categorical or "auto")
+    return lgb.train(parameters, data, rounds)
+
+
+def read(model: object) -> Ensemble:
+    ensemble = read_model(model)
+    assert ensemble is not None
+    return ensemble
+
+
+def read_text(text: str) -> Ensemble:
+    ensemble = read_bytes(text.encode(), "model.txt")
+    assert ensemble is not None
+    return ensemble
+
+
+def assert_like_booster(ensemble: Ensemble, booster: lgb.Booster) -> None:
+    x = hard_rows(ensemble, "float64")
+    assert_same_leaves(ensemble, x, booster.predict(x, pred_leaf=True))
+    scores = booster.predict(x, raw_score=True).reshape(len(x), -1)
+    # A forest's raw scores are the averages, as ours are.
+    np.testing.assert_array_equal(margin(ensemble, x), scores)
+    assert_same_predictions(ensemble, predict(ensemble, x), booster.predict(x))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_booster_scores_as_lightgbm_does(name: str) -> None:
+    booster = train(CASES[name])
+    ensemble = read(booster)
+    assert_like_booster(ensemble, booster)
+    assert_equal_ensembles(read_text(booster.model_to_string()), ensemble)
+
+
+def test_the_cases_hold_what_they_say() -> None:
+    assert read(train(CASES["zero as missing"])).zero_missing.any()
+    assert read(train(CASES["no missing"])).nan_zero.any()
+    assert read(train(CASES["categories"])).categorical.any()
+    assert read(train(CASES["square roots"])).post is Post.SIGNED_SQUARE
+    assert read(train(CASES["no split"])).nodes == 1
+    assert read(train(CASES["a forest"])).divisor == 12
+
+
+def test_what_is_zero_is_stated_in_float32() -> None:
+    booster = train({"zero_as_missing": True})
+    ensemble = read(booster)
+    x = np.repeat(hard_rows(ensemble, "float64")[:100], 6, axis=0)
+    around = [-ZERO, np.nextafter(-ZERO, -1), 1e-35, ZERO, np.nextafter(ZERO, 1), 0]
+    for feature in range(4):
+        x[:, feature] = np.where(np.isnan(x[:, feature]), x[:, feature], np.tile(around, 100))
+        assert_same_leaves(ensemble, x, booster.predict(x, pred_leaf=True))
+
+
+def test_an_objective_of_the_users_leaves_scores_as_they_are() -> None:
+    def squares(predicted: Array, data: Any) -> tuple[Array, Array]:
+        return predicted - data.get_label(), np.ones_like(predicted)
+
+    booster = train({"objective": squares})
+    assert "objective=" not in booster.model_to_string().partition("parameters")[0]
+    assert_like_booster(read(booster), booster)
+
+
+def test_names_of_features_are_kept() -> None:
+    x, y = training_data()
+    names = ["pt", "eta", "phi", "m", "threshold"]
+    booster = lgb.train({"verbose": -1}, lgb.Dataset(x, y, feature_name=names), 3)
+    assert read(booster).feature_names == tuple(names)
+
+
+# The scikit-learn wrappers
+
+FEW = {"n_estimators": 10, "num_leaves": 8, "verbose": -1, "n_jobs": 1}
+WRAPPERS: dict[str, Callable[[Array, Array], Any]] = {
+    "LGBMClassifier": lambda x, y: lgb.LGBMClassifier(**FEW).fit(x, y > 0),
+    "LGBMClassifier of 3": lambda x, y: lgb.LGBMClassifier(**FEW).fit(x, np.digitize(y, [0, 1])),
+    "LGBMRegressor": lambda x, y: lgb.LGBMRegressor(**FEW).fit(x, y),
+    "LGBMRanker": lambda x, y: lgb.LGBMRanker(**FEW).fit(x, y > 0, group=[20] * 60),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names:UserWarning")
+def test_a_wrapper_scores_as_it_predicts(name: str) -> None:
+    model = WRAPPERS[name](*training_data())
+    ensemble = read(model)
+    x = hard_rows(ensemble, "float64")
+    assert_same_leaves(ensemble, x, model.predict(x, pred_leaf=True))
+    expected = model.predict_proba(x) if "Classifier" in name else model.predict(x)
+    if ensemble.post is Post.SIGMOID:
+        expected = expected[:, 1]
+    assert_same_predictions(ensemble, predict(ensemble, x), expected)
+
+
+def test_the_best_iteration_counts() -> None:
+    x, y = training_data()
+    data = lgb.Dataset(x[:800], y[:800], free_raw_data=False)
+    stop = lgb.early_stopping(5, verbose=False)
+    parameters = {"learning_rate": 0.9, "verbose": -1, "num_threads": 1}
+    valid = lgb.Dataset(x[800:], y[800:], reference=data)
+    booster = lgb.train(parameters, data, 60, valid_sets=[valid], callbacks=[stop])
+    assert 0 < booster.best_iteration < booster.num_trees()
+    ensemble = read(booster)
+    assert ensemble.trees == booster.best_iteration
+    assert_like_booster(ensemble, booster)
+    every = lgb.Booster(model_str=booster.model_to_string(num_iteration=-1))
+    assert read(every).trees == booster.num_trees()
+    assert_like_booster(read(every), every)
+
+
+# What is refused
+
+
+def test_linear_trees_are_refused() -> None:
+    with pytest.raises(ModelError, match="Booster: tree 0 is linear, which is unsupported: train"):
+        read(train({"linear_tree": True}))
+
+
+def test_an_unknown_objective_is_refused() -> None:
+    text = train({}, 2).model_to_string().replace("objective=regression", "objective=new sqrt")
+    with pytest.raises(ModelError, match=r"model.txt: the objective 'new' is unsupported; known"):
+        read_text(text)
+
+
+def test_an_unfitted_model_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"LGBMRegressor is not fitted: call its fit\(\) first"):
+        read(lgb.LGBMRegressor())
+    x, y = training_data()
+    with pytest.raises(ModelError, match="Booster: the model has no trees: train it first"):
+        read(lgb.Booster(params={"verbose": -1}, train_set=lgb.Dataset(x, y)))
+
+
+def test_a_file_that_is_cut_off_is_refused_wherever_it_ends() -> None:
+    text = train(SORTED, 3).model_to_string()
+    for stop in range(text.index("feature_names"), text.index("end of trees") - 1, 97):
+        with pytest.raises(ModelError, match=r"model.txt: the LightGBM model is damaged|has no"):
+            read_text(text[:stop])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("num_tree_per_iteration", "number", "KeyError: 'num_tree_per_iteration'"),
+        ("num_tree_per_iteration=1", "num_tree_per_iteration=0", "ZeroDivisionError"),
+        ("num_leaves=12", "num_leaves=13", "threshold"),
+        ("left_child=", "left_child=x ", "ValueError: "),
+        ("cat_boundaries=0", "cat_boundaries=9", "Error"),
+        ("split_feature=", "split_feature=77", "splits by feature 77"),
+        ("threshold=", "threshold=nan ", "ValueError|threshold"),
+    ],
+)
+def test_a_damaged_field_is_refused(old: str, new: str, reason: str) -> None:
+    text = train(SORTED, 3).model_to_string()
+    assert old in text
+    with pytest.raises(ModelError, match=reason):
+        read_text(text.replace(old, new))
+
+
+def test_bytes_that_are_no_text_are_refused() -> None:
+    with pytest.raises(FormatError, match=r"model.txt: the LightGBM model is no text: .*utf-8"):
+        read_bytes(b"tree\nversion=v4\n\xff\xff", "model.txt")
+
+
+def test_damage_gives_an_error_of_ours_or_another_model() -> None:
+    data = train(SORTED, 2).model_to_string().partition("parameters")[0].encode()
+    generator = np.random.default_rng(0)
+    refused = 0
+    for place in generator.integers(20, len(data), size=400):
+        damaged = bytearray(data)
+        damaged[place] ^= int(generator.integers(1, 128))
+        try:
+            read_bytes(bytes(damaged), "model.txt")
+        except ModelError:
+            refused += 1
+    assert refused > 40
