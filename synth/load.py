@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import distribution
 from numbers import Integral
 from os import PathLike
 from pathlib import Path
@@ -97,6 +97,16 @@ def load_graph(
     if isinstance(model, bytes | bytearray | memoryview):
         data = bytes(model)
         return _other(data, name, "the given bytes") or _read(data, name, dimensions)
+    return _live(model, name, dimensions, shapes)
+
+
+def _live(
+    model: Any,
+    name: str | None,
+    dimensions: Mapping[str, int] | None,
+    shapes: Mapping[str, Shape] | None,
+) -> Graph:
+    """Read an object of a framework's."""
     packages = [kind.__module__.partition(".")[0] for kind in type(model).__mro__]
     if "onnx" in packages and hasattr(model, "graph"):
         return _read(model, name, dimensions)
@@ -170,9 +180,8 @@ def _other(model: object, name: str | None, where: str) -> Graph | None:
     """
     if isinstance(model, bytes) and _PICKLE.match(model):
         raise ModelError(f"{where} is {_PICKLED}")
-    for entry in entry_points(group=_SOURCES):
-        read = entry.load()
-        graph: Graph | None = read(model, name=name, where=where)
+    for entry in distribution("synth").entry_points.select(group=_SOURCES):
+        graph: Graph | None = entry.load()(model, name=name, where=where)
         if graph is not None:
             return graph
     return None
