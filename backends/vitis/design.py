@@ -13,7 +13,7 @@ from backends.cstyle import Names
 from synth.exact import Array
 from synth.fixed import Fixed, FixedArray
 from synth.ir import Codes, Graph, Node, Origin
-from synth.ir.ops import Reshape
+from synth.ir.ops import Reshape, Trees
 
 __all__ = ["LOCALS", "Design", "Port"]
 
@@ -182,6 +182,17 @@ class Design:
     def is_constant(self, value: str) -> bool:
         """Whether a value's array is a constant of the graph."""
         return self.root(value) in self.graph.constants
+
+    @cached_property
+    def arrays(self) -> list[str]:
+        """The constants that become arrays; of trees, code is printed instead."""
+        outputs = set(self.graph.outputs)
+        return [
+            value
+            for value in self.graph.constants
+            if value in outputs
+            or not all(isinstance(node.op, Trees) for node in self._readers[value])
+        ]
 
     def constant(self, value: str) -> Array:
         """Return the codes of a constant."""

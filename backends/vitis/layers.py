@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from backends.vitis.design import Design, element_formats
+from backends.vitis.trees import forest_source, forest_tables
 from backends.vitis.types import fixed_type, format_type
 from backends.vitis.weights import constant_array
 from backends.vitis.wiring import broadcast, declaration, function, reduction, windows
@@ -39,6 +40,7 @@ from synth.ir.ops import (
     SumPool,
     Table,
     Transpose,
+    Trees,
 )
 
 __all__ = ["PRINTERS", "Printed", "print_node"]
@@ -438,6 +440,13 @@ def _table(p: _Printer) -> None:
     p.call("look_up", config, p.array(source), p.codes(entries), p.result)
 
 
+def _trees(p: _Printer) -> None:
+    name = f"{p.name}_forest"
+    p.printed.tables.update(forest_tables(p.design, p.node, name))
+    p.printed.tables[name] = forest_source(p.design, p.node, name, p.lanes())
+    p.call("trees", name, p.array(p.node.inputs[0]), p.result)
+
+
 PRINTERS: Mapping[type[Op], Callable[[_Printer], None]] = {
     Dense: _dense,
     Conv: _conv,
@@ -463,4 +472,5 @@ PRINTERS: Mapping[type[Op], Callable[[_Printer], None]] = {
     SumPool: _pool,
     MaxPool: _pool,
     Table: _table,
+    Trees: _trees,
 }

@@ -51,7 +51,7 @@ def _port_type(lines: Lines, port: Port) -> None:
 def weights(design: Design, layers: Layers) -> dict[str, str]:
     """Print constants and index tables, a header each: content by name."""
     files = {}
-    for value in design.graph.constants:
+    for value in design.arrays:
         identifier = design.identifier(value)
         title = str(design.graph.origins[value])
         codes, fmt = design.graph.constants[value], design.codes(value).container
@@ -73,7 +73,7 @@ def parameters_header(design: Design, layers: Layers) -> str:
     """Print the configurations of the kernels."""
     lines = _opening(design, "PARAMETERS_H", "What each layer's kernel is told.")
     lines.add('#include "defines.h"')
-    for header in ("elementwise", "movement", "products", "reduce", "table", "trace"):
+    for header in ("elementwise", "movement", "products", "reduce", "table", "trace", "trees"):
         lines.add(f'#include "lib/{header}.h"')
     lines.add("", *(f'#include "weights/{name}.h"' for name in weights(design, layers)), "")
     with lines.block(f"namespace {design.namespace} {{", "}"):

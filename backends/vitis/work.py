@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from backends.vitis.design import Design
 from backends.vitis.sharing import Lanes, Products, lanes, products
 from synth.ir import Node
-from synth.ir.ops import Conv, Dense, MatMul, Mul, Reshape
+from synth.ir.ops import Conv, Dense, MatMul, Mul, Reshape, Trees
 
 __all__ = ["Work", "work"]
 
@@ -69,4 +69,6 @@ def work(design: Design, node: Node) -> Work:
         terms = kernel[-2] if isinstance(node.op, MatMul) else math.prod(kernel[:-1])
         outputs = shape[-1] // groups
         return Work(size, size // outputs, terms, outputs, size * terms)
+    if isinstance(node.op, Trees):
+        return Work(size // shape[-1])
     return Work(size, multiplications=size if isinstance(node.op, Mul) else 0)
