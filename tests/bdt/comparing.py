@@ -25,7 +25,7 @@ def hard_rows(ensemble: Ensemble, dtype: str) -> Array:
     generator = np.random.default_rng(1)
     x = np.round(generator.normal(size=(ROWS, ensemble.features)), 1).astype(dtype)
     inner = np.flatnonzero((ensemble.left >= 0) & ~ensemble.categorical)
-    for row in range(0, ROWS, 2):
+    for row in range(0, ROWS if inner.size else 0, 2):
         node = inner[generator.integers(len(inner))]
         tie = np.dtype(dtype).type(ensemble.threshold[node])
         beside = np.nextafter(tie, generator.choice([-np.inf, tie, np.inf]), dtype=dtype)
@@ -60,7 +60,7 @@ def assert_same_predictions(ensemble: Ensemble, found: Array, expected: Array) -
         np.testing.assert_array_equal(found, expected)
     else:
         units = 2 * (4 + 2 + ensemble.outputs[-1])
-        eps = np.finfo(ensemble.sum_dtype).eps
+        eps = float(np.finfo(ensemble.sum_dtype).eps)
         np.testing.assert_allclose(found, expected, rtol=units * eps, atol=0)
 
 
