@@ -3,8 +3,10 @@
 import numpy as np
 
 from bdt.ensemble import Ensemble, Post
-from bdt.predict import find_leaves
+from bdt.forest import forest
+from bdt.predict import find_leaves, margin
 from synth.exact import Array
+from synth.forests import ForestKernel
 
 ROWS = 10_000
 
@@ -47,6 +49,17 @@ def assert_same_leaves(ensemble: Ensemble, x: Array, expected: Array) -> None:
     for ours, theirs in zip(found.T, expected.T, strict=True):
         pairs = np.unique(np.stack([ours, theirs]), axis=1)
         assert pairs.shape[1] == len(np.unique(pairs[0])) == len(np.unique(pairs[1]))
+
+
+def assert_same_sums(ensemble: Ensemble, x: Array, expected: Array) -> None:
+    """Hold the scores, and what the shared graph adds up, to a library's: to the last bit."""
+    expected = np.asarray(expected).reshape(len(x), -1)
+    np.testing.assert_array_equal(margin(ensemble, x).reshape(expected.shape), expected)
+    kernel = ForestKernel(forest(ensemble))
+    sums = kernel(x.astype(ensemble.input_dtype)) / np.dtype(ensemble.sum_dtype).type(
+        ensemble.divisor
+    )
+    np.testing.assert_array_equal(sums, expected)
 
 
 def assert_same_predictions(ensemble: Ensemble, found: Array, expected: Array) -> None:

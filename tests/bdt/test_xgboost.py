@@ -25,6 +25,7 @@ from tests.bdt.comparing import (
     assert_equal_ensembles,
     assert_same_leaves,
     assert_same_predictions,
+    assert_same_sums,
     hard_rows,
     training_data,
 )
@@ -127,8 +128,7 @@ def assert_like_booster(ensemble: Ensemble, booster: xgb.Booster) -> None:
     x = hard_rows(ensemble, "float32")
     data = xgb.DMatrix(x, feature_types=booster.feature_types)
     assert_same_leaves(ensemble, x, booster.predict(data, pred_leaf=True))
-    scores = booster.predict(data, output_margin=True)
-    np.testing.assert_array_equal(margin(ensemble, x), scores.reshape(len(x), -1))
+    assert_same_sums(ensemble, x, booster.predict(data, output_margin=True))
     assert_same_predictions(ensemble, predict(ensemble, x), booster.predict(data))
 
 
