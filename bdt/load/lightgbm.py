@@ -107,6 +107,8 @@ def _ensemble(header: dict[str, str], blocks: list[str], where: str) -> Ensemble
     if sum(sizes) > sum(len(f"Tree={block}") for block in blocks):
         raise ValueError("it is cut off inside of a tree")
     outputs = int(header["num_tree_per_iteration"])
+    if outputs > len(blocks):
+        raise ModelError(f"{where}: {len(blocks)} trees for {outputs} outputs: train it first")
     # There is none where a function of the user's was the objective: scores are predictions then.
     post, alpha = _objective(header.get("objective", "regression").split(), where)
     build = EnsembleBuilder(
