@@ -38,7 +38,6 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "onnx": ("synth/onnx/**",),
     "rich": ("projects/**",),
     "torch": ("synth/live/torch.py",),
-    "treelite": ("bdt/load/**",),
     "threadpoolctl": ("synth/evaluate.py",),
     "typer": ("projects/**",),
 }

@@ -1,7 +1,7 @@
 """LightGBM: a Booster, the scikit-learn wrappers, and text files.
 
 A row goes left where ``x <= threshold``, both float64, or where its category is listed; NaN counts
-as missing, as 0 (which may count as missing itself), node by node. Sums are float64, in order of
+as missing or as 0, which may count as missing itself, node by node. Sums are float64, in order of
 the trees; the boost from the average is in the first leaves. The text is read directly: treelite
 has no place for what a node counts as missing.
 
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from bdt.builder import EnsembleBuilder
-from bdt.ensemble import Ensemble, Post
+from bdt.ensemble import ZERO, Ensemble, Post
 from synth.errors import FormatError, ModelError
 from synth.exact import Array
 
@@ -107,6 +107,8 @@ def _ensemble(header: dict[str, str], blocks: list[str], where: str) -> Ensemble
     if sum(sizes) > sum(len(f"Tree={block}") for block in blocks):
         raise ValueError("it is cut off inside of a tree")
     outputs = int(header["num_tree_per_iteration"])
+    if outputs > len(blocks):
+        raise ModelError(f"{where}: {len(blocks)} trees for {outputs} outputs: train it first")
     # There is none where a function of the user's was the objective: scores are predictions then.
     post, alpha = _objective(header.get("objective", "regression").split(), where)
     build = EnsembleBuilder(
@@ -165,7 +167,7 @@ def _add(build: EnsembleBuilder, tree: dict[str, str], target: int) -> None:
         left=children("left"),
         right=children("right"),
         feature=nodes(_numbers(tree, "split_feature", np.int64)),
-        threshold=nodes(threshold),
+        threshold=nodes(_around_zero(threshold)),
         less_equal=True,
         # A missing category goes right, whatever the node says.
         default_left=nodes(((decision & _DEFAULT_LEFT) > 0) & ~categorical),
@@ -177,15 +179,28 @@ def _add(build: EnsembleBuilder, tree: dict[str, str], target: int) -> None:
     )
 
 
+def _around_zero(stated: Array) -> Array:
+    """Return thresholds that leave all values up to `ZERO` in magnitude on the side of 0.
+
+    LightGBM takes them as 0 when it reads a row, and cuts between 0 and the rest at `ZERO`.
+    """
+    below = np.nextafter(-ZERO, -1)
+    moved = np.where((stated >= -ZERO) & (stated < 0), below, stated)
+    return np.where((stated >= 0) & (stated < ZERO), ZERO, moved)
+
+
 def _categories(tree: dict[str, str], nodes: Array, threshold: Array) -> dict[int, Array]:
     """Return the categories by node: a node's threshold says which of the bit sets is its own."""
     if not nodes.size:
         return {}
     words = _numbers(tree, "cat_threshold", np.uint32).astype("<u4")
     starts = _numbers(tree, "cat_boundaries", np.int64)
+    sets = threshold[nodes].astype(np.int64)
+    rising = starts[0] == 0 and (np.diff(starts) >= 0).all() and starts[-1] == len(words)
+    if not rising or sets.min() < 0 or sets.max() >= len(starts) - 1:
+        raise ValueError("cat_boundaries, cat_threshold and threshold do not fit together")
     found = {}
-    for node in nodes.tolist():
-        which = int(threshold[node])
+    for node, which in zip(nodes.tolist(), sets, strict=True):
         bits = words[starts[which] : starts[which + 1]].view(np.uint8)
         found[node] = np.flatnonzero(np.unpackbits(bits, bitorder="little"))
     return found

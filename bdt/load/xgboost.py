@@ -28,8 +28,8 @@ __all__ = ["from_bytes", "from_model", "recognises"]
 _DELETED = (1 << 31) - 1
 """The feature of a node that pruning left behind in the arrays."""
 
-_MOST_FEATURES = 1 << 20
-"""A file without names states a number only, which a damaged one may make huge."""
+_MOST = 1 << 20
+"""Features or outputs: a file states mere numbers, which a damaged one may make huge."""
 
 
 def from_model(model: Any) -> Ensemble:
@@ -74,7 +74,7 @@ def from_bytes(data: bytes, where: str) -> Ensemble:
 
 def _read(data: bytes, where: str, *, missing: float = np.nan, wrapped: bool = False) -> Ensemble:
     try:
-        is_json = data[1:].lstrip()[:1] in (b'"', b"}")
+        is_json = data.lstrip()[1:].lstrip()[:1] in (b'"', b"}")
         document = json.loads(data) if is_json else ubj.decode(data)
         return _ensemble(document["learner"], where, missing=missing, wrapped=wrapped)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
@@ -93,11 +93,16 @@ def _ensemble(learner: dict[str, Any], where: str, *, missing: float, wrapped: b
         )
     model = booster.get("gbtree", booster)["model"]
     attributes, header = learner.get("attributes", {}), learner["learner_model_param"]
-    outputs = max(1, int(header["num_class"]), int(header.get("num_target", 1)))
+    features, classes, targets = (
+        _count(header.get(name, 0), name, where)
+        for name in ("num_feature", "num_class", "num_target")
+    )
+    outputs = max(1, classes, targets)
+    names = list(learner.get("feature_names", []))
     link, post = _objective(learner["objective"]["name"], where)
     build = EnsembleBuilder(
         source=where,
-        features=_features(learner, int(header["num_feature"]), where),
+        features=names if len(names) == features else features,
         outputs=(outputs,),
         base=link(np.asarray(json.loads(header["base_score"]), np.float32)),
         post=post,
@@ -107,18 +112,19 @@ def _ensemble(learner: dict[str, Any], where: str, *, missing: float, wrapped: b
     trees = model["trees"]
     if (wrapped or "scikit_learn" in attributes) and "best_iteration" in attributes:
         trees = trees[: _trees_until(int(attributes["best_iteration"]) + 1, model, outputs)]
-    weights = booster.get("weight_drop", np.ones(len(trees)))
-    for tree, target, weight in zip(trees, model["tree_info"], weights, strict=False):
+    count = len(trees)
+    weights = booster.get("weight_drop", np.ones(count))
+    for tree, target, weight in zip(
+        trees, model["tree_info"][:count], weights[:count], strict=True
+    ):
         _add(build, tree, int(target), float(np.float32(weight)))
     return build.finish()
 
 
-def _features(learner: dict[str, Any], count: int, where: str) -> int | list[str]:
-    names = learner.get("feature_names", [])
-    if len(names) == count:
-        return list(names)
-    if count > _MOST_FEATURES:
-        raise ModelError(f"{where} has {count:,} features; {_MOST_FEATURES:,} is the most")
+def _count(stated: Any, name: str, where: str) -> int:
+    count = int(stated)
+    if count > _MOST:
+        raise ModelError(f"{where}: {name} is {count:,}; {_MOST:,} is the most that is supported")
     return count
 
 

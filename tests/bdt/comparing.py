@@ -3,8 +3,10 @@
 import numpy as np
 
 from bdt.ensemble import Ensemble, Post
-from bdt.predict import find_leaves
+from bdt.forest import forest
+from bdt.predict import find_leaves, margin
 from synth.exact import Array
+from synth.forests import ForestKernel
 
 ROWS = 10_000
 
@@ -25,7 +27,7 @@ def hard_rows(ensemble: Ensemble, dtype: str) -> Array:
     generator = np.random.default_rng(1)
     x = np.round(generator.normal(size=(ROWS, ensemble.features)), 1).astype(dtype)
     inner = np.flatnonzero((ensemble.left >= 0) & ~ensemble.categorical)
-    for row in range(0, ROWS, 2):
+    for row in range(0, ROWS if inner.size else 0, 2):
         node = inner[generator.integers(len(inner))]
         tie = np.dtype(dtype).type(ensemble.threshold[node])
         beside = np.nextafter(tie, generator.choice([-np.inf, tie, np.inf]), dtype=dtype)
@@ -49,6 +51,17 @@ def assert_same_leaves(ensemble: Ensemble, x: Array, expected: Array) -> None:
         assert pairs.shape[1] == len(np.unique(pairs[0])) == len(np.unique(pairs[1]))
 
 
+def assert_same_sums(ensemble: Ensemble, x: Array, expected: Array) -> None:
+    """Hold the scores, and what the shared graph adds up, to a library's: to the last bit."""
+    expected = np.asarray(expected).reshape(len(x), -1)
+    np.testing.assert_array_equal(margin(ensemble, x).reshape(expected.shape), expected)
+    kernel = ForestKernel(forest(ensemble))
+    sums = kernel(x.astype(ensemble.input_dtype)) / np.dtype(ensemble.sum_dtype).type(
+        ensemble.divisor
+    )
+    np.testing.assert_array_equal(sums, expected)
+
+
 def assert_same_predictions(ensemble: Ensemble, found: Array, expected: Array) -> None:
     """Compare what equal scores became.
 
@@ -60,7 +73,7 @@ def assert_same_predictions(ensemble: Ensemble, found: Array, expected: Array) -
         np.testing.assert_array_equal(found, expected)
     else:
         units = 2 * (4 + 2 + ensemble.outputs[-1])
-        eps = np.finfo(ensemble.sum_dtype).eps
+        eps = float(np.finfo(ensemble.sum_dtype).eps)
         np.testing.assert_allclose(found, expected, rtol=units * eps, atol=0)
 
 

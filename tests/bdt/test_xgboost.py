@@ -25,6 +25,7 @@ from tests.bdt.comparing import (
     assert_equal_ensembles,
     assert_same_leaves,
     assert_same_predictions,
+    assert_same_sums,
     hard_rows,
     training_data,
 )
@@ -127,8 +128,7 @@ def assert_like_booster(ensemble: Ensemble, booster: xgb.Booster) -> None:
     x = hard_rows(ensemble, "float32")
     data = xgb.DMatrix(x, feature_types=booster.feature_types)
     assert_same_leaves(ensemble, x, booster.predict(data, pred_leaf=True))
-    scores = booster.predict(data, output_margin=True)
-    np.testing.assert_array_equal(margin(ensemble, x), scores.reshape(len(x), -1))
+    assert_same_sums(ensemble, x, booster.predict(data, output_margin=True))
     assert_same_predictions(ensemble, predict(ensemble, x), booster.predict(data))
 
 
@@ -201,6 +201,22 @@ def test_vectors_stood_among_the_weights_of_nodes_until_xgboost_3_1() -> None:
 
     booster = train(CASES["vectors"])
     assert_equal_ensembles(read_file(edited(booster, change)), read(booster))
+
+
+def test_json_that_another_tool_laid_out_is_read() -> None:
+    booster = train({"objective": "multi:softprob"}, 2)
+    document = json.loads(booster.save_raw("json"))
+    assert_equal_ensembles(
+        read_file(b"\n " + json.dumps(document, indent=1).encode()), read(booster)
+    )
+
+
+def test_a_tree_without_a_target_is_refused() -> None:
+    def change(learner: dict[str, Any]) -> None:
+        learner["gradient_booster"]["model"]["tree_info"].pop()
+
+    with pytest.raises(FormatError, match=r"the XGBoost model is damaged \(ValueError: zip"):
+        read_file(edited(train({}, 2), change))
 
 
 def test_names_of_features_are_kept() -> None:
@@ -353,11 +369,12 @@ def test_a_base_score_that_is_not_finite_is_refused(objective: str, base: str) -
         read_file(edited(train({"objective": objective}, 2), with_base(base)))
 
 
-def test_a_huge_number_of_features_is_refused() -> None:
+@pytest.mark.parametrize("name", ["num_feature", "num_class", "num_target"])
+def test_huge_numbers_are_refused(name: str) -> None:
     def change(learner: dict[str, Any]) -> None:
-        learner["learner_model_param"]["num_feature"] = "2000000000"
+        learner["learner_model_param"][name] = "2000000000"
 
-    with pytest.raises(ModelError, match="has 2,000,000,000 features; 1,048,576 is the most"):
+    with pytest.raises(ModelError, match=rf"{name} is 2,000,000,000; 1,048,576 is the most"):
         read_file(edited(train({}, 2), change))
 
 
