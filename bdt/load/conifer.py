@@ -13,8 +13,8 @@ What this rests on is conifer's Python reference (`ModelBase`) and its `conifer.
   them to the precisions in ``config``, which are not read here: give them as `inputs` and
   `precision`. (So a feature may tie otherwise than in the library that trained the model: a float32
   threshold stands rounded to nine digits in the file.)
-* ``weight``, one row a node, is new in conifer 1.9 or so. Rows with one 1 are plain thresholds;
-  other ones make a split oblique.
+* ``weight``, one row a node, is absent in older files. A row with one 1 is a plain threshold; any
+  other makes a split oblique.
 """
 
 import json
@@ -133,7 +133,7 @@ def _rounds(model: Mapping[str, Any], outputs: int, where: str) -> list[list[dic
 def _names(model: Mapping[str, Any], features: int, where: str) -> list[str]:
     """Return the features' names, conifer's own where the file has none."""
     names = [f"feat_{i}" for i in range(features)]
-    given = model.get("feature_map") or {}
+    given = model.get("feature_map", {})
     if not isinstance(given, dict) or not all(
         type(i) is int and 0 <= i < features for i in given.values()
     ):
@@ -189,7 +189,7 @@ def _columns(tree: Mapping[str, Any], features: int, where: str) -> dict[str, An
 
 
 def _reached(columns: Mapping[str, Array], where: str) -> list[int]:
-    """Return the nodes that rows can reach, in an order where parents come first."""
+    """Return the nodes that rows can reach, in the order of the file."""
     feature = columns["feature"].tolist()
     children = (columns["children_left"].tolist(), columns["children_right"].tolist())
     kept, seen = [0], {0}
@@ -204,7 +204,7 @@ def _reached(columns: Mapping[str, Array], where: str) -> list[int]:
                 raise FormatError(f"{where}, node {child} is reached twice: a cycle or a join")
             seen.add(child)
             kept.append(child)
-    return kept
+    return sorted(kept)
 
 
 def _check_weight(weight: Array, feature: Array, where: str) -> None:
