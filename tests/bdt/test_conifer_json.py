@@ -27,7 +27,11 @@ GRID = np.array([0.0, 0.1, 0.25, -1.5, 3.0, float(np.float32(0.1)), 0.0349121094
 
 def tree(random: np.random.Generator, depth: int = 4) -> dict[str, Any]:
     """Return a random tree, its nodes in no order but for the root, some of them padding."""
-    feature, threshold, value, left, right = [], [], [], [], []
+    feature: list[int] = []
+    threshold: list[float] = []
+    value: list[float] = []
+    left: list[int] = []
+    right: list[int] = []
     pending = [(depth, left, -1)]
     while pending:
         below, side, parent = pending.pop(random.integers(len(pending)))
@@ -192,7 +196,7 @@ def test_features_without_a_name_get_conifers() -> None:
 
 # What is refused
 
-STUMP = {
+STUMP: dict[str, Any] = {
     "feature": [1, -2, -2],
     "threshold": [0.5, 0, 0],
     "value": [0, -1.0, 1.0],
@@ -283,7 +287,7 @@ def test_an_infinite_number_in_disguise_is_refused() -> None:
 
 @pytest.mark.parametrize("row", [[0.5, 0.5, 0, 0], [0, 2, 0, 0], [1, 0, 0, 0]])
 def test_oblique_splits_are_refused(row: list[float]) -> None:
-    weight = [row, *STUMP["weight"][1:]]  # type: ignore[misc]
+    weight = [row, *STUMP["weight"][1:]]
     with pytest.raises(ModelError, match=r"oblique split, .*: train with splits on one feature"):
         from_bytes(encoded(model(0, **stump(weight=weight))), "m.json")
 
