@@ -55,6 +55,11 @@ class _Rules:
     answer: str
     classes: int
 
+    @property
+    def vote(self) -> bool:
+        """Whether trees count by their boost weights."""
+        return not self.gradient and self.kind != "multiclass"
+
 
 def recognises(data: bytes) -> bool:
     """Say whether these are the first bytes of a weight file."""
@@ -79,8 +84,7 @@ def from_bytes(data: bytes, where: str) -> Ensemble:
     promised = _integer(setup.find("Weights"), "NTrees", where, default=len(trees))
     if promised != len(trees) or not trees:
         raise FormatError(f"{where}: {len(trees)} of {promised} trees are there: it was cut short")
-    weights = [_number(tree, "boostWeight", where) for tree in trees]
-    vote = not rules.gradient and rules.kind != "multiclass"
+    weights = [_number(t, "boostWeight", f"{where}: tree {i}") for i, t in enumerate(trees)]
     build = EnsembleBuilder(
         source="TMVA",
         features=_variables(setup, where),
@@ -90,7 +94,7 @@ def from_bytes(data: bytes, where: str) -> Ensemble:
     )
     for i, tree in enumerate(trees):
         columns = _columns(tree, rules.answer, f"{where}: tree {i}")
-        weight = weights[i] if vote else 1.0
+        weight = weights[i] if rules.vote else 1.0
         build.tree(**columns, default_left=True, target=i % rules.classes, weight=weight)
     return build.finish()
 
@@ -264,10 +268,9 @@ def _ending(rules: _Rules, weights: list[float], where: str) -> dict[str, Any]:
     """Return the builder's fields for what follows the trees' answers."""
     if rules.kind == "multiclass":
         return {"outputs": (rules.classes,), "post": Post.SOFTMAX}
-    if rules.gradient:
-        if rules.kind == "classification":
-            return {"post": Post.TANH}
-        return {"base": weights[0], "base_first": False}
+    if not rules.vote:
+        regression = {"base": weights[0], "base_first": False}
+        return {"post": Post.TANH} if rules.kind == "classification" else regression
     divisor = 0.0
     for weight in weights:  # one by one, as the reader adds; sum() compensates on newer Pythons
         divisor += weight
@@ -283,7 +286,7 @@ def _ending(rules: _Rules, weights: list[float], where: str) -> dict[str, Any]:
 
 
 def _columns(tree: ET.Element, answer: str, where: str) -> dict[str, Any]:
-    """Return a tree as the builder takes it, nodes in the order of the file."""
+    """Return a tree as the builder takes it, parents ahead of children."""
     columns: dict[str, list[Any]] = {
         name: [] for name in ("left", "right", "feature", "threshold", "value")
     }
