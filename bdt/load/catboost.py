@@ -3,8 +3,8 @@
 Features are compared as float32, and a row goes right where its feature lies above the border
 (``x <= border`` goes left). NaN goes left, except where a feature had NaN in training under
 ``nan_mode="Max"``. A split by category asks whether the feature is one category, and a row goes
-right where it is: here such a node lists the category, with its children exchanged. Files hold
-hashes of categories; what they were is known if the file was saved with its training data.
+right where it is. Files hold hashes of categories; what they were is known if the file was saved
+with its training data.
 
 Leaves are summed in float64, from 0 in the order of the trees; the bias joins last. A scale other
 than 1 multiplies each leaf here, and the sum in CatBoost.
@@ -25,26 +25,23 @@ import numpy as np
 
 from bdt.builder import EnsembleBuilder
 from bdt.ensemble import Ensemble, Post
-from bdt.load.categories import read_category
+from bdt.load.nodes import Split, level_order, read_category, tree_arrays
 from synth.errors import FormatError, ModelError
-from synth.exact import Array
 
 __all__ = ["from_bytes", "from_model", "recognises"]
 
 _LOSSES = {
-    Post.SIGMOID: (
-        "CrossEntropy Focal Logloss MultiClassOneVsAll MultiCrossEntropy MultiLogloss".split()
-    ),
-    Post.SOFTMAX: ["MultiClass"],
-    Post.EXPONENTIAL: ["Poisson", "Tweedie"],
+    Post.SIGMOID: "CrossEntropy Focal Logloss MultiClassOneVsAll MultiCrossEntropy MultiLogloss",
+    Post.SOFTMAX: "MultiClass",
+    Post.EXPONENTIAL: "Poisson Tweedie",
     Post.IDENTITY: (
         "Cox Expectile GroupQuantile Huber LambdaMart LogCosh LogLinQuantile Lq MAE MAPE "
         "MultiQuantile MultiRMSE MultiRMSEWithMissingValues PairLogit PairLogitPairwise Quantile "
         "QueryCrossEntropy QueryRMSE QuerySoftMax RMSE RMSPE StochasticFilter StochasticRank "
         "SurvivalAft YetiRank YetiRankPairwise"
-    ).split(),
+    ),
 }
-_POST = {loss: post for post, losses in _LOSSES.items() for loss in losses}
+_POST = {loss: post for post, losses in _LOSSES.items() for loss in losses.split()}
 
 _NO_SPLITS = {
     "OnlineCtr": "statistics of the target by category: train with one_hot_max_size= above the "
@@ -105,21 +102,10 @@ class _Columns:
 
     names: Sequence[str]
     floats: Mapping[int, tuple[int, bool]]
-    """The column, and whether NaN goes left."""
+    """The column, and whether NaN goes right."""
     categorical: Mapping[int, int]
     texts: Mapping[int, str]
     """Categories by their hashes."""
-
-
-@dataclass(frozen=True)
-class _Split:
-    feature: int
-    threshold: float = 0.0
-    default_left: bool = False
-    category: int | None = None
-
-
-_LEAF = _Split(-1)
 
 
 def _read(document: Any, where: str) -> Ensemble:
@@ -167,7 +153,7 @@ def _read_columns(info: Mapping[str, Any]) -> _Columns:
         floats={
             one["feature_index"]: (
                 one["flat_feature_index"],
-                not (one["has_nans"] and one["nan_value_treatment"] == "AsTrue"),
+                one["has_nans"] and one["nan_value_treatment"] == "AsTrue",
             )
             for one in floats
         },
@@ -176,11 +162,11 @@ def _read_columns(info: Mapping[str, Any]) -> _Columns:
     )
 
 
-def _read_split(split: Mapping[str, Any], columns: _Columns, where: str) -> _Split:
+def _read_split(split: Mapping[str, Any], columns: _Columns, where: str) -> Split:
     kind = split["split_type"]
     if kind == "FloatFeature":
-        feature, nan_left = columns.floats[split["float_feature_index"]]
-        return _Split(feature, split["border"], nan_left)
+        feature, nan_right = columns.floats[split["float_feature_index"]]
+        return Split(feature, split["border"], nan_right)
     if kind != "OneHotFeature":
         raise ModelError(f"{where} splits by {_NO_SPLITS.get(kind, kind)}")
     feature = columns.categorical[split["cat_feature_index"]]
@@ -191,7 +177,7 @@ def _read_split(split: Mapping[str, Any], columns: _Columns, where: str) -> _Spl
             f"{named} has categories of which only hashes are known: save the model as JSON with "
             "its training data, save_model(..., format='json', pool=...), and give that file"
         )
-    return _Split(feature, category=read_category(text, named))
+    return Split(feature, categories=[read_category(text, named)])
 
 
 def _symmetric(
@@ -207,44 +193,26 @@ def _symmetric(
         flat = tree["leaf_values"]
         if not flat or len(flat) % leaves:
             raise ValueError(f"{len(flat)} leaf values below {len(levels)} splits")
-        splits = [split for level, split in enumerate(levels) for _ in range(1 << level)]
-        below = 2 * np.arange(2 * leaves - 1) + 1
         values = np.reshape(flat, (leaves, -1))
-        values = np.concatenate([np.zeros((leaves - 1, values.shape[1])), values])
-        yield _arrays(splits + [_LEAF] * leaves, below, values)
+        repeated = [split for level, split in enumerate(levels) for _ in range(1 << level)]
+        yield {
+            **tree_arrays(repeated + [None] * leaves, 2 * np.arange(2 * leaves - 1) + 1),
+            "value": np.concatenate([np.zeros((leaves - 1, values.shape[1])), values]),
+        }
 
 
 def _free(
     trees: Sequence[Mapping[str, Any]], columns: _Columns, where: str
 ) -> Iterator[dict[str, Any]]:
-    """Yield trees whose nodes ask questions of their own, level by level."""
+    """Yield trees whose nodes ask questions of their own."""
     for tree in trees:
-        nodes, below = [tree], []
-        for node in nodes:  # which grows as it is walked
-            below.append(len(nodes))
-            nodes += [node["left"], node["right"]] if "split" in node else []
+        nodes, below = level_order(
+            tree, lambda node: [node["left"], node["right"]] if "split" in node else []
+        )
         splits = [
-            _read_split(node["split"], columns, where) if "split" in node else _LEAF
+            _read_split(node["split"], columns, where) if "split" in node else None
             for node in nodes
         ]
         width = max(np.size(node.get("value", 0)) for node in nodes)
         values = [np.broadcast_to(node.get("value", 0), width) for node in nodes]
-        yield _arrays(splits, np.array(below), np.array(values))
-
-
-def _arrays(splits: Sequence[_Split], below: Array, values: Array) -> dict[str, Any]:
-    """Return the arrays of a tree; a row goes to node `below`, or to the next where it is above."""
-    feature = np.array([split.feature for split in splits])
-    listed = {i: [split.category] for i, split in enumerate(splits) if split.category is not None}
-    exchanged = np.isin(np.arange(len(splits)), list(listed))
-    with np.errstate(over="ignore"):
-        threshold = np.array([split.threshold for split in splits]).astype(np.float32)
-    return {
-        "left": np.where(feature < 0, -1, below + exchanged),
-        "right": np.where(feature < 0, -1, below + ~exchanged),
-        "feature": feature,
-        "threshold": threshold,
-        "default_left": [split.default_left for split in splits],
-        "categories": listed,
-        "value": values,
-    }
+        yield {**tree_arrays(splits, below), "value": np.array(values)}
