@@ -41,13 +41,8 @@ _LOSSES = {
         "SurvivalAft YetiRank YetiRankPairwise"
     ),
 }
+_DAMAGE = ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError
 _POST = {loss: post for post, losses in _LOSSES.items() for loss in losses.split()}
-
-_NO_SPLITS = {
-    "OnlineCtr": "statistics of the target by category: train with one_hot_max_size= above the "
-    "number of categories",
-    "EstimatedFeature": "text or embeddings: compute features of them yourself",
-}
 
 
 def from_model(model: Any) -> Ensemble:
@@ -64,7 +59,7 @@ def from_model(model: Any) -> Ensemble:
     if not model.is_fitted():
         raise ModelError(f"{where} was not fitted: fit it first")
     if model.get_text_feature_indices() or model.get_embedding_feature_indices():
-        raise ModelError(f"{where} splits by {_NO_SPLITS['EstimatedFeature']}")
+        raise ModelError(f"{where} takes text or embeddings: compute features of them yourself")
     # CatBoost writes its trees to a named file only.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.json"
@@ -89,7 +84,7 @@ def from_bytes(data: bytes, where: str) -> Ensemble:
     """
     try:
         return _read(json.loads(data), where)
-    except (IndexError, KeyError, RecursionError, TypeError, ValueError) as error:
+    except _DAMAGE as error:
         raise FormatError(
             f"{where} is not as CatBoost writes its JSON ({error!r}): save the model again with "
             "save_model(..., format='json')"
@@ -148,8 +143,10 @@ def _read_columns(info: Mapping[str, Any]) -> _Columns:
     floats = info.get("float_features") or []
     categorical = info.get("categorical_features") or []
     names = {one["flat_feature_index"]: one["feature_id"] for one in floats + categorical}
+    if sorted(names) != list(range(len(names))):
+        raise ValueError(f"features are numbered {sorted(names)}")
     return _Columns(
-        names=[names.get(i) or f"f{i}" for i in range(max(names) + 1)],
+        names=[names[i] or f"f{i}" for i in range(len(names))],
         floats={
             one["feature_index"]: (
                 one["flat_feature_index"],
@@ -167,8 +164,13 @@ def _read_split(split: Mapping[str, Any], columns: _Columns, where: str) -> Spli
     if kind == "FloatFeature":
         feature, nan_right = columns.floats[split["float_feature_index"]]
         return Split(feature, split["border"], nan_right)
+    if kind == "OnlineCtr":
+        raise ModelError(
+            f"{where} splits by statistics of the target by category: train with "
+            "one_hot_max_size= of at least the number of categories"
+        )
     if kind != "OneHotFeature":
-        raise ModelError(f"{where} splits by {_NO_SPLITS.get(kind, kind)}")
+        raise ValueError(f"split_type {kind!r}")
     feature = columns.categorical[split["cat_feature_index"]]
     named = f"{where}: feature {columns.names[feature]!r}"
     text = columns.texts.get(split["value"] % (1 << 32))

@@ -95,13 +95,14 @@ def _boosted(model: Any) -> tuple[EnsembleBuilder, Callable[[Any], Sequence[floa
             f"the loss {loss and loss[1]} of YDF's boosted trees is not known here: train with one "
             f"of {', '.join(sorted(_POST))}"
         )
+    is_logit = model.task().name == "CLASSIFICATION" and model.output_logits()
     build = EnsembleBuilder(
         source="YDF",
         features=model.input_feature_names(),
         outputs=(model.num_trees_per_iteration(),),
         base=model.initial_predictions(),
         base_first=False,
-        post=Post.IDENTITY if model.output_logits() else _POST[loss[1]],
+        post=Post.IDENTITY if is_logit else _POST[loss[1]],
     )
     return build, lambda value: [value.value]
 
