@@ -88,8 +88,8 @@ def from_model(model: Any) -> Ensemble:
 
 
 def _boosted(model: Any) -> tuple[EnsembleBuilder, Callable[[Any], Sequence[float]]]:
-    # The description alone tells a Poisson loss from others.
-    loss = re.search(r"^Loss: (\w+)$", model.describe("text"), re.MULTILINE)
+    # The description alone tells a Poisson loss from others; losses of ranks end in "@5", or so.
+    loss = re.search(r"^Loss: (\w+)", model.describe("text"), re.MULTILINE)
     if loss is None or loss[1] not in _POST:
         raise ModelError(
             f"the loss {loss and loss[1]} of YDF's boosted trees is not known here: train with one "
