@@ -15,6 +15,7 @@ import pytest
 from bdt.ensemble import Ensemble, Post
 from bdt.load import catboost as loader
 from bdt.load import read_model
+from bdt.load.nodes import read_category
 from bdt.predict import find_leaves, margin, predict
 from synth.errors import FormatError, ModelError
 from synth.exact import Array
@@ -126,6 +127,22 @@ def test_a_model_scores_as_catboost_does(name: str, tmp_path: Path) -> None:
     assert_equal_ensembles(read_json(saved(model, tmp_path)), ensemble)
 
 
+@pytest.mark.parametrize("has_nans", [False, True])
+@pytest.mark.parametrize("treatment", ["AsIs", "AsFalse", "AsTrue"])
+def test_a_file_says_where_missing_values_go(
+    has_nans: bool, treatment: str, tmp_path: Path
+) -> None:
+    document = json.loads(saved(train({}), tmp_path))
+    for feature in document["features_info"]["float_features"]:
+        feature |= {"has_nans": has_nans, "nan_value_treatment": treatment}
+    (tmp_path / "model.json").write_text(json.dumps(document))
+    model = catboost.CatBoost().load_model(str(tmp_path / "model.json"), format="json")
+    ensemble = read_json(document)
+    x = hard_rows(ensemble, "float64")
+    # Leaves alone: its own reader of JSON misses the nearest float64 of some leaf values.
+    assert_same_leaves(ensemble, x, model.calc_leaf_indexes(x))
+
+
 def test_symmetric_trees_have_leaves_in_catboosts_order() -> None:
     model = train({})
     ensemble = read(model)
@@ -231,6 +248,13 @@ def test_categories_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
         "train with whole numbers from 0 on as categories",
     ):
         read_json(saved(one_hot(pool), tmp_path, pool=pool))
+
+
+def test_categories_are_read_as_numbers_alone() -> None:
+    assert [read_category(text, "f") for text in ("0", "7", "12345678")] == [0, 7, 12345678]
+    for text in ("", "07", "-1", "1.0", "1e3", " 1", "1\n", "²", "123456789"):
+        with pytest.raises(ModelError, match="f has the category"):
+            read_category(text, "f")
 
 
 # What is refused
