@@ -41,8 +41,9 @@ _LOSSES = {
         "SurvivalAft YetiRank YetiRankPairwise"
     ),
 }
-_DAMAGE = ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError
 _POST = {loss: post for post, losses in _LOSSES.items() for loss in losses.split()}
+_DAMAGE = ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError
+"""What reading raises where JSON is not of the shape that CatBoost gives it."""
 
 
 def from_model(model: Any) -> Ensemble:

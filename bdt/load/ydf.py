@@ -4,7 +4,8 @@ Features are compared as float32, and a row goes right where its feature reaches
 (``x < threshold`` goes left) or is true (1). Each condition says where missing values go. A
 condition on categories lists them by their place in a vocabulary, in which place 0 stands for all
 that are not in it; here the list is made of what the vocabulary spells, or of the categories that
-are absent where place 0 is among those listed.
+are absent where place 0 is among those listed. Numbers beyond the places of an integerised column,
+which YDF's engines look up past the end of their masks, are categories that are not in it.
 
 Sums are float32, from 0 in the order of the trees, as YDF's generic engine has them; its other
 engines take other orders. The initial predictions of boosted trees join last; leaves of a forest
