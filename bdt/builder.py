@@ -118,11 +118,15 @@ class EnsembleBuilder:
         if self._finished:
             raise ModelError(f"{where} comes after finish(): start another builder")
         children = [_array(x, "children", np.int64, where) for x in (left, right)]
+        shape = children[0].shape
+        if len(shape) != 1 or children[1].shape != shape:
+            raise ModelError(
+                f"{where} has children of shapes {shape} and {children[1].shape}: give a left and "
+                "a right one a node"
+            )
         count = len(children[0])
         if count == 0:
             raise ModelError(f"{where} has no nodes: give it at least one leaf")
-        if len(children[1]) != count:
-            raise ModelError(f"{where} has {count} left children, but {len(children[1])} right")
         inner = _check_children(children[0], children[1], where)
 
         def column(name: str, given: ArrayLike, dtype: type) -> Array:
@@ -285,6 +289,10 @@ def _array(given: ArrayLike, name: str, dtype: Any, where: str) -> Array:
         array = np.asarray(None)
     if array.dtype.kind not in "biuf":
         raise ModelError(f"{where}: {name} is no array of numbers")
+    if dtype is np.int64 and array.dtype.kind == "f":
+        whole = (np.abs(array) < 2.0**53) & (array == np.trunc(array))
+        if not whole.all():
+            raise ModelError(f"{where}: {name} holds {array[~whole][0]}, which is no whole number")
     return array.astype(dtype)
 
 

@@ -81,7 +81,7 @@ def score(x: Array) -> Array:
 
 
 def binary(x: Array) -> Array:
-    return np.where(score(x) > 0.3, "yes", "no")
+    return np.asarray(np.where(score(x) > 0.3, "yes", "no"))
 
 
 def ternary(x: Array) -> Array:
