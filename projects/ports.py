@@ -16,6 +16,7 @@ from synth.errors import PrecisionError, ShapeError
 from synth.exact import Array
 from synth.fixed import Format, Overflow, Round, as_codes, decode, decode_nearest, encode
 from synth.ir import Graph
+from synth.ir.ops import Trees
 
 __all__ = ["Modes", "Ports", "single"]
 
@@ -43,8 +44,10 @@ class Ports:
     typed: Graph
     modes: Mapping[str, Modes]
 
-    def floats(self, x: Any) -> dict[str, Array]:
+    def floats(self, x: Any, *, missing: bool = False) -> dict[str, Array]:
         """Return input in the model's own element types, [events, *shape] by name.
+
+        Where `missing`, NaN passes as a missing value in features that only trees read.
 
         Raises
         ------
@@ -54,7 +57,14 @@ class Ports:
             A value is NaN or infinite.
         """
         given = self._named(x)
-        return {name: _finite(name, given[name], self.imported) for name in given}
+        return {
+            name: _finite(name, array, self.imported, missing and self._only_trees(name))
+            for name, array in given.items()
+        }
+
+    def _only_trees(self, name: str) -> bool:
+        readers = self.imported.consumers()[name]
+        return all(isinstance(node.op, Trees) for node in readers)
 
     def codes(self, x: Any, *, raw: bool = False) -> dict[str, Array]:
         """Return input as integer codes of the typed graph's input formats.
@@ -169,7 +179,7 @@ def _numbers(array: Array) -> bool:
     return all(isinstance(item, int | float | np.number) for item in array.flat)
 
 
-def _finite(name: str, array: Array, graph: Graph) -> Array:
+def _finite(name: str, array: Array, graph: Graph, missing: bool) -> Array:
     if array.dtype.kind == "O":
         try:
             array = array.astype(np.float64)
@@ -178,7 +188,10 @@ def _finite(name: str, array: Array, graph: Graph) -> Array:
     with np.errstate(over="ignore", invalid="ignore"):
         cast = array.astype(graph.tensor(name).dtype, copy=False)
     checked = array if array.dtype.kind == "f" and cast.dtype.kind != "f" else cast
-    if checked.dtype.kind == "f" and not np.isfinite(checked).all():
+    if checked.dtype.kind == "f":
+        bad = np.isinf(checked) if missing else ~np.isfinite(checked)
+        if not bad.any():
+            return cast
         _refuse(name, array, checked)
     return cast
 

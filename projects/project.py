@@ -80,12 +80,12 @@ class Project:
         return single(self.ports.named_outputs(results))
 
     def predict_float(self, x: Any) -> Any:
-        """Run the float model, as imported."""
+        """Run the float model, as imported. Trees take NaN for a missing value."""
         return single(self.float_outputs(x))
 
     def float_outputs(self, x: Any) -> dict[str, Array]:
         """Run the float model, as imported, and return all outputs by name."""
-        return self._float(self.ports.floats(x))
+        return self._float(self.ports.floats(x, missing=True))
 
     def trace(self, x: Any) -> dict[str, tuple[Array, Array]]:
         """Return for each layer what the integer and the float model hand on, as values.

@@ -1,20 +1,20 @@
 """Drops the last activation: the outputs become margins (logits) instead of predictions.
 
-A softmax or sigmoid does not change which score is largest, and a cut on a sigmoid is a cut on its
-margin; so firmware that only decides can do without.
+A softmax does not change which score is largest, and a cut on a function that rises (sigmoid, tanh,
+exponential, softplus) is a cut on its margin; so firmware that only decides can do without.
 """
 
 from collections.abc import Mapping
 
 from synth.errors import ModelError
 from synth.ir import Builder, Graph, Node
-from synth.ir.ops import Function, Softmax
+from synth.ir.ops import Function, Softmax, Softplus
 
 __all__ = ["margin"]
 
 
 def margin(graph: Graph) -> Graph:
-    """Return an imported graph without the softmax or sigmoid that ends its outputs.
+    """Return an imported graph without the last activation of its outputs.
 
     Outputs keep their names; those that end otherwise stay as they are.
 
@@ -28,8 +28,8 @@ def margin(graph: Graph) -> Graph:
     if not ends:
         last = ", ".join(f"{name!r} with {_kind(producers, name)}" for name in graph.outputs)
         raise ModelError(
-            f"output='margin' drops a last softmax or sigmoid, but the model ends {last}: "
-            "use output='prediction'"
+            "output='margin' drops a last softmax, sigmoid, tanh, exponential or softplus, but the "
+            f"model ends {last}: use output='prediction'"
         )
     return _rebuilt(graph, ends)
 
@@ -37,9 +37,11 @@ def margin(graph: Graph) -> Graph:
 def _activates(node: Node | None) -> bool:
     if node is None:
         return False
-    return isinstance(node.op, Softmax) or (
-        isinstance(node.op, Function) and node.op.name == "sigmoid"
-    )
+    rising = isinstance(node.op, Function) and node.op.name in _RISING
+    return rising or isinstance(node.op, Softmax | Softplus)
+
+
+_RISING = frozenset({"sigmoid", "tanh", "exp"})
 
 
 def _kind(producers: Mapping[str, Node], name: str) -> str:

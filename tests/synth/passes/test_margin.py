@@ -50,5 +50,7 @@ def test_an_input_may_be_the_margin() -> None:
 
 
 def test_a_model_without_one_is_refused() -> None:
-    with pytest.raises(ModelError, match=r"drops a last softmax or sigmoid, but .* 'y0' with Abs"):
+    with pytest.raises(
+        ModelError, match=r"drops a last softmax, .* or softplus, but .* 'y0' with Abs"
+    ):
         margin(ending_with(Abs()))
