@@ -212,6 +212,7 @@ def test_leaves_weights_and_products_are_rounded_to_the_type_of_sums() -> None:
     assert constant(ensemble) == [float(np.float32(0.1) * np.float32(0.3))]
     assert constant(leaves_only(0.1, weight=0.3, sum_dtype="float64")) == [0.1 * 0.3]
     assert constant(leaves_only(0.0, base=0.1)) == [float(np.float32(0.1))]
+    assert constant(leaves_only(49.0, divisor=49.0, sum_dtype="float64")) == [1.0]
     assert constant(leaves_only(1.0, divisor=0.1)) == [float(1 / np.float32(0.1))]
 
 
@@ -274,9 +275,9 @@ def test_the_first_of_equal_ones_is_the_largest() -> None:
 
 
 def test_softmax_and_largest_take_each_target_by_itself() -> None:
-    scores = [0.0, log(3), log(9), log(1)]
+    scores = [0.0, log(3), 2000.0, 2000.0]
     for post, expected in (
-        (Post.SOFTMAX, [[0.25, 0.75], [0.9, 0.1]]),
+        (Post.SOFTMAX, [[0.25, 0.75], [0.5, 0.5]]),
         (Post.LARGEST, [[1.0], [0.0]]),
     ):
         ensemble = leaves_only(scores, target=-1, outputs=(2, 2), post=post, sum_dtype="float64")
