@@ -77,7 +77,7 @@ def categorical_rows() -> Array:
 def score(x: Array) -> Array:
     rng = np.random.default_rng(3)
     known = np.nan_to_num(x, nan=1.5)
-    return known[:, 0] + np.sin(known[:, 1]) * known[:, 2] + rng.normal(0, 0.5, len(x))
+    return np.asarray(known[:, 0] + np.sin(known[:, 1]) * known[:, 2] + rng.normal(0, 0.5, len(x)))
 
 
 def binary(x: Array) -> Array:
