@@ -123,9 +123,8 @@ def _read_boosting(model: Any, source: str) -> Ensemble:
 
 def _read_histogram(model: Any, source: str) -> Ensemble:
     base = model._baseline_prediction
-    build = _builder(
-        model, source, input_dtype="float64", base=base, **_link(model, base.size, source)
-    )
+    fields = {"input_dtype": "float64", "category_floor": True, "base": base}
+    build = _builder(model, source, **fields, **_link(model, base.size, source))
     columns, known = _columns(model, source)
     for iteration in model._predictors:
         for target, predictor in enumerate(iteration):

@@ -377,7 +377,7 @@ def test_unseen_categories_go_where_missing_ones_go() -> None:
     sides = {bool(node["missing_go_to_left"]) for node in categorical_nodes(model)}
     assert sides == {False, True}, "the case shows both directions"
     x = categorical_rows().copy()
-    x[::2, 1] = np.resize([1, 4, 12, 299, 301, 1000, -1, -300], ROWS // 2)
+    x[::2, 1] = np.resize([1, 4, 12, 299, 301, 1000, -0.5, -300], ROWS // 2)
     x[::3, 4] = 5
     assert_array_equal(find_leaves(ensemble, x), leaves(model, x))
 
