@@ -224,7 +224,11 @@ class Evaluator:
         kind = self.graph.codes(name)
         if isinstance(kind.format, Fixed):
             return convert(array, carrier(kind.interval.magnitude))
-        return integers(align(array, kind.frac - np.asarray(kind.format.frac)))
+        shifts = kind.frac - np.asarray(kind.format.frac)
+        held = carrier(kind.interval.magnitude)
+        if array.dtype.kind == "f" and held in ("float32", "float64"):
+            return np.asarray(array.astype(held, copy=False) * np.ldexp(1.0, shifts).astype(held))
+        return integers(align(array, shifts))
 
     def _leave(self, name: str, values: dict[str, Array], events: int) -> Array:
         kind = self.graph.types[name]

@@ -9,7 +9,7 @@ bound is 0; the lower bound is the smallest code with its last bit set.
 """
 
 import math
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,6 +39,7 @@ __all__ = [
 
 _MANTISSA = 53  # significant bits of float64
 _MANTISSA_32 = 24  # and of float32
+_EXPONENTS_32 = 100  # powers of two by which float32 scales a code safely
 _KEPT = 1000  # bits of a code that float64 can hold without overflow
 _EXPONENTS = 90  # of two, that both hold as normal numbers, times any code
 
@@ -150,25 +151,32 @@ def encode(
     return cast(codes, _MANTISSA - exponent.astype(np.int64), target, rounding, overflow)
 
 
-def is_plain(target: Fixed | FixedArray, rounding: Round, overflow: Overflow) -> TypeGuard[Fixed]:
+def is_plain(target: Fixed | FixedArray, rounding: Round, overflow: Overflow) -> bool:
     """Whether `encode_in_floats` applies: what inputs need, a million times a second."""
-    if not isinstance(target, Fixed) or rounding is not Round.RND or overflow is not Overflow.SAT:
+    if rounding is not Round.RND or overflow is not Overflow.SAT:
         return False
-    return target.width <= _MANTISSA - 2 and abs(target.frac) <= _EXPONENTS
+    widest, finest = np.max(target.width), np.max(np.abs(target.frac))
+    return bool(widest <= _MANTISSA - 2 and finest <= _EXPONENTS)
 
 
-def encode_in_floats(values: NDArray[np.floating], target: Fixed) -> NDArray[np.floating]:
+def encode_in_floats(
+    values: NDArray[np.floating], target: Fixed | FixedArray
+) -> NDArray[np.floating]:
     """Encode with RND and SAT, exactly; the codes are integers held in floats.
 
     Scaling by a power of two is exact (a subnormal result is far below half an LSB either way), and
     so is ``x - floor(x)`` wherever it decides: at 1/2 and above. ``floor(x + 0.5)`` would not be.
     float32 stays what it is where it holds every code.
     """
-    small = values.dtype == np.float32 and target.width <= _MANTISSA_32
-    step = 2.0**-target.frac
-    work: NDArray[np.floating] = np.array(values, dtype=np.float32 if small else np.float64)
-    np.clip(work, target.min * step, target.max * step, out=work)
-    work *= 2.0**target.frac
+    small = values.dtype == np.float32 and np.max(target.width) <= _MANTISSA_32
+    small &= bool(np.max(np.abs(target.frac)) <= _EXPONENTS_32)
+    dtype = np.dtype(np.float32 if small else np.float64)
+    step = np.ldexp(1.0, -np.asarray(target.frac))
+    least, most = (np.asarray(end * step).astype(dtype) for end in (target.min, target.max))
+    shape = np.broadcast_shapes(values.shape, least.shape)
+    work: NDArray[np.floating] = np.array(np.broadcast_to(values, shape), dtype=dtype)
+    np.clip(work, least, most, out=work)
+    work *= np.ldexp(1.0, np.asarray(target.frac)).astype(dtype)
     below = np.asarray(np.floor(work))
     work -= below
     below += work >= 0.5

@@ -6,7 +6,7 @@ from math import floor
 import numpy as np
 import pytest
 
-from synth.fixed import Fixed, Overflow, Round, encode, encode_in_floats, is_plain
+from synth.fixed import Fixed, FixedArray, Overflow, Round, encode, encode_in_floats, is_plain
 
 FORMATS = [
     Fixed(signed=True, width=8, frac=3),
@@ -46,3 +46,13 @@ def test_every_value_is_rounded_as_an_exact_rational(
     given = given[np.isfinite(given)]
     np.testing.assert_array_equal(encode_in_floats(given, target), expected)
     np.testing.assert_array_equal(encode(given, target), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_formats_by_element(dtype: type[np.floating]) -> None:
+    formats = [target for target in FORMATS if is_plain(target, Round.RND, Overflow.SAT)]
+    given = values(dtype)
+    columns = np.repeat(given[np.isfinite(given)][:, None], len(formats), axis=1)
+    expected = [encode_in_floats(columns[:, i], target) for i, target in enumerate(formats)]
+    together = encode_in_floats(columns, FixedArray.stack(formats))
+    np.testing.assert_array_equal(together, np.stack(expected, axis=1))
