@@ -11,7 +11,8 @@ import numpy as np
 
 from synth.exact import Array
 from synth.ir import Graph, Node, Op, Origin, Shape
-from synth.ir.ops import Add, Conv, Dense, Div, MatMul, Mul, Reshape, Sub
+from synth.ir.forest import Forest
+from synth.ir.ops import Add, Conv, Dense, Div, MatMul, Mul, Reshape, Sub, Trees
 from synth.passes.rewrite import Rewrite, Rule, rewrite, to_fixpoint
 
 __all__ = ["fold_affine"]
@@ -81,14 +82,16 @@ class _State:
 
     def _into_kernel(self, work: Rewrite, node: Node, x: str, step: _Affine) -> str | None:
         layer = work.nodes.get(step.source)
-        if layer is None or not isinstance(layer.op, (Dense, Conv)) or not work.sole(x):
+        if layer is None or not isinstance(layer.op, (Dense, Conv, Trees)) or not work.sole(x):
             return None
-        kernel = self._kernel(work, layer)
         channels = work.shape(step.source)[-1]
         scale, shift = _per_channel(step.scale, channels), _per_channel(step.shift, channels)
         same_shape = work.shape(step.source) == work.graph.types[node.output].shape
         if scale is None or shift is None or not same_shape:
             return None
+        if isinstance(layer.op, Trees):
+            return _into_trees(work, node, layer, scale, shift)
+        kernel = self._kernel(work, layer)
         bias = (np.zeros(channels) if kernel.bias is None else kernel.bias) * scale + shift
         unbiased = kernel.bias is None and not shift.any()
         folded = _Kernel(kernel.weight * scale, None if unbiased else bias)
@@ -156,6 +159,24 @@ class _State:
         new = work.result(node, layer.op, x, *names)
         self.kernels[new] = kernel
         return new
+
+
+def _into_trees(work: Rewrite, node: Node, layer: Node, scale: Array, shift: Array) -> str | None:
+    """Scale the leaves, each for its tree's output, and move the base."""
+    arrays = [work.array(name) for name in layer.inputs[1:]]
+    forest = Forest(*(array for array in arrays if array is not None))
+    target = np.repeat(forest.trees[:, 1], np.diff(forest.leaf_starts))
+    by_leaf = scale[None] if forest.leaves.shape[1] > 1 else scale[np.maximum(target, 0)][:, None]
+    with np.errstate(over="ignore"):
+        leaves = (forest.leaves * by_leaf).astype(forest.leaves.dtype)
+        base = (forest.base * scale + shift).astype(forest.base.dtype)
+    if not np.isfinite(leaves).all() or not np.isfinite(base).all():
+        return None
+    names = list(layer.inputs)
+    for position, value in ((4, leaves), (6, base)):
+        origin = work.build.origins[layer.inputs[position]]
+        names[position] = work.constant(value, layer.inputs[position], origin)
+    return work.result(node, layer.op, *names)
 
 
 def _bias(work: Rewrite, layer: Node, bias: Array) -> str:
