@@ -39,6 +39,7 @@ from synth.ir.ops import (
     SumPool,
     Table,
     Transpose,
+    Trees,
 )
 
 __all__ = ["cast_value", "reference"]
@@ -164,6 +165,30 @@ def _table(call: _Call, x: Values, entries: Values) -> Values:
     for i, v in x.items():
         code = int(v * Fraction(2) ** call.fracs[0])
         found[i] = entries[(min(max(code - call.op.lo, 0), last),)]  # type: ignore[attr-defined]
+    return found
+
+
+def _trees(call: _Call, x: Values, *constants: Values) -> Values:
+    """Walk down each tree for each row."""
+    steps, keys, nodes, leaves, trees, base = constants
+    *lead, outputs = call.out
+    found: Values = {}
+    for row in indices(tuple(lead)):
+        for output in range(outputs):
+            found[*row, output] = base[output,]
+        start = 0
+        for tree in range(len(trees) // 2):
+            stop, target = int(trees[tree, 0]), int(trees[tree, 1])
+            ref = start if stop > start else ~(start + tree)
+            while ref >= 0:
+                key = int(nodes[ref, 0])
+                first = int(keys[key - 1, 1]) if key else 0
+                value = x[*row, int(keys[key, 0])]
+                passed = sum(value >= steps[i,] for i in range(first, int(keys[key, 1])))
+                ref = int(nodes[ref, 1 + passed % 2])
+            for output in range(outputs) if target < 0 else [target]:
+                found[*row, output] += leaves[~ref, output if target < 0 else 0]
+            start = stop
     return found
 
 
@@ -364,4 +389,5 @@ RULES: dict[type, Callable[..., Values]] = {
     Gather: _gather,
     Cast: _cast,
     Table: _table,
+    Trees: _trees,
 }

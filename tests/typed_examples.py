@@ -33,7 +33,9 @@ from synth.ir.ops import (
     SumPool,
     Table,
     Transpose,
+    Trees,
 )
+from tests.forests import add_forest, random_forest
 
 __all__ = ["dense_network", "examples", "mixed_formats", "random_codes", "wire"]
 
@@ -230,6 +232,28 @@ def _table(s: _Sketch) -> Graph:
     return s.graph(*outputs)
 
 
+def _trees(s: _Sketch) -> Graph:
+    """Scalar and vector leaves, of few bits and of many, of a row and of several."""
+    outputs = []
+    for number, (shape, text, vector, bits) in enumerate(
+        (((3,), "fixed<6,3>", False, 5), ((2, 4), "ufixed<9,2>", True, 5)), 1
+    ):
+        x = s.input(shape, text)
+        low, high = s.build.codes(x).interval.hull
+        forest = random_forest(s.rng, shape[-1], low, high, vector=vector, leaf_bits=bits, trees=6)
+        frac = s.build.codes(x).frac
+        layer = f"trees{number}"
+        operands = add_forest(s.build, forest, steps=frac, leaves=3, base=2, layer=layer)
+        outputs.append(s.build.add(Trees(), x, *operands, origin=Origin(layer)))
+    deep = random_forest(
+        s.rng, 4, -(1 << 69), 1 << 69, depth=60, stop=0.48, leaf_bits=40, outputs=1, trees=9
+    )
+    x = s.input((4,), "fixed<70,3>")
+    operands = add_forest(s.build, deep, steps=67, leaves=0, base=0, layer="deep")
+    outputs.append(s.build.add(Trees(), x, *operands, origin=Origin("deep")))
+    return s.graph(*outputs)
+
+
 def _constants(s: _Sketch) -> Graph:
     """Constants as operands of elementwise operations and of movements, broadcast in all ways."""
     x = s.input((2, 3), "fixed<6,2>")
@@ -303,6 +327,7 @@ _SKETCHES: dict[str, Callable[[_Sketch], Graph]] = {
     "wide": _wide,
     "shared": _shared,
     "table": _table,
+    "trees": _trees,
     "constants": _constants,
     "broadcasts": _broadcasts,
     "movements": _movements,

@@ -39,7 +39,9 @@ from synth.ir.ops import (
     SumPool,
     Table,
     Transpose,
+    Trees,
 )
+from tests.forests import add_forest, random_forest
 
 __all__ = ["KINDS", "feeds", "fixed_formats", "typed_graphs"]
 
@@ -394,6 +396,29 @@ def _table(work: _Work, x: str) -> str:
     return work.add(Table(start), x, work.constant((size,)))
 
 
+def _trees(work: _Work, x: str) -> str | None:
+    shape, interval = work.shape(x), work.codes(x).interval
+    if not shape:
+        return None
+    rng = np.random.default_rng(work.draw(st.integers(0, 1 << 32)))
+    forest = random_forest(
+        rng,
+        shape[-1],
+        *interval.hull,
+        outputs=work.draw(st.integers(1, 3)),
+        trees=work.draw(st.integers(1, 5)),
+        depth=work.draw(st.integers(0, 4)),
+        vector=work.draw(st.booleans()),
+        leaf_bits=work.draw(st.sampled_from([2, 6, 40])),
+    )
+    frac = work.codes(x).frac + work.draw(st.sampled_from([0, 0, 1, -1]))
+    leaves, base = work.draw(st.integers(-2, 4)), work.draw(st.integers(-2, 4))
+    operands = add_forest(
+        work.build, forest, steps=frac, leaves=leaves, base=base, layer=work.layer
+    )
+    return work.add(Trees(), x, *operands)
+
+
 MAKERS: dict[str, Callable[[_Work, str], str | None]] = {
     "Relu": _unary(Relu),
     "Cast": _cast,
@@ -419,6 +444,7 @@ MAKERS: dict[str, Callable[[_Work, str], str | None]] = {
     "Pad": _pad,
     "Gather": _gather,
     "Table": _table,
+    "Trees": _trees,
 }
 
 KINDS: tuple[str, ...] = tuple(MAKERS)

@@ -64,7 +64,8 @@ class _ForestPrinter:
                 f"static const int features = {features}, keys = {max(len(forest.keys), 1)};",
                 f"static const int slots = {sum(map(len, self.slots))}, outputs = {self.outputs};",
                 f"static const bool on_machine = {self.sums.width} <= synth_lib::machine_width;",
-                f"typedef synth_lib::{self._number} leaf_t;",
+                f"typedef synth_lib::Number<{str(self.leaf.signed).lower()}, {self.leaf.width}, "
+                "on_machine>::type leaf_t;",
             )
             self._keys(lines)
             for tree in range(len(forest.trees)):
@@ -72,14 +73,6 @@ class _ForestPrinter:
             self._vote(lines)
             self._sum(lines)
         return lines
-
-    @property
-    def _number(self) -> str:
-        return f"Number<{self._template}>::type"
-
-    @property
-    def _template(self) -> str:
-        return f"{str(self.leaf.signed).lower()}, {self.leaf.width}, on_machine"
 
     # Keys
 
@@ -194,10 +187,25 @@ class _ForestPrinter:
             )
             place = 0
             for output, trees in enumerate(self.slots):
-                adder = f"synth_lib::AdderTree<{len(trees)}, {self._template}>::sum(leaf + {place})"
+                total = self._levels(lines, output, len(trees), f"(leaf + {place})")
                 base = self._literal(int(self.forest.base[output]))
-                lines.add(f"A::store(S(S({adder}) + {base}), y[{output}]);")
+                lines.add(f"A::store(S({total}) + {base}, y[{output}]);")
                 place += len(trees)
+
+    def _levels(self, lines: Lines, output: int, count: int, terms: str) -> str:
+        """Print an adder tree level by level; return its sum."""
+        if count == 0:
+            return "0"
+        width = self.leaf.width
+        sign = str(self.leaf.signed).lower()
+        while count > 1:
+            width += 1
+            name, half = f"sum_{output}_{width}", (count + 1) // 2
+            lines.add(f"synth_lib::Number<{sign}, {width}, on_machine>::type {name}[{half}];")
+            lines.flush_left(self.design.partition(name, half, half))
+            lines.add(f"synth_lib::add_pairs<{count}>({terms}, {name});")
+            terms, count = name, half
+        return f"{terms}[0]"
 
     @property
     def tables(self) -> Mapping[str, str]:

@@ -24,32 +24,16 @@ template <bool IsSigned, int W> struct Number<IsSigned, W, true> {
     typedef typename Machine<(W + !IsSigned <= 32)>::type type;
 };
 
-constexpr int levels(int terms) { return terms <= 1 ? 0 : 1 + levels((terms + 1) / 2); }
-
-// The exact sum of N numbers of W bits, level by level, each a bit wider than the one before.
-template <int N, bool IsSigned, int W, bool OnMachine> struct AdderTree {
-    typedef typename Number<IsSigned, W + levels(N), OnMachine>::type sum_t;
-    template <class Leaf> static sum_t sum(const Leaf *leaf) {
+// One level of an adder tree: half as many numbers, each a bit wider.
+template <int N, class X, class Y> void add_pairs(const X x[N], Y y[(N + 1) / 2]) {
 #pragma HLS INLINE
-        const sum_t first = AdderTree<N / 2, IsSigned, W, OnMachine>::sum(leaf);
-        const sum_t second = AdderTree<N - N / 2, IsSigned, W, OnMachine>::sum(leaf + N / 2);
-        return first + second;
+pairs:
+    for (int i = 0; i < N / 2; i++) {
+#pragma HLS UNROLL
+        y[i] = Y(x[2 * i]) + Y(x[2 * i + 1]);
     }
-};
-template <bool IsSigned, int W, bool OnMachine> struct AdderTree<1, IsSigned, W, OnMachine> {
-    typedef typename Number<IsSigned, W, OnMachine>::type sum_t;
-    template <class Leaf> static sum_t sum(const Leaf *leaf) {
-#pragma HLS INLINE
-        return leaf[0];
-    }
-};
-template <bool IsSigned, int W, bool OnMachine> struct AdderTree<0, IsSigned, W, OnMachine> {
-    typedef typename Number<IsSigned, W, OnMachine>::type sum_t;
-    template <class Leaf> static sum_t sum(const Leaf *) {
-#pragma HLS INLINE
-        return 0;
-    }
-};
+    if (N % 2) y[N / 2] = x[N - 1];
+}
 
 template <class F, class X, class Y> void score(const X x[F::features], Y y[F::outputs]) {
 #pragma HLS INLINE
