@@ -295,7 +295,7 @@ def test_early_stopping_counts_for_wrappers_and_for_what_they_save(
     x, y = training_data()
     y = labels(options.get("objective", "binary:logistic"), y)
     model = xgb.XGBClassifier(
-        n_estimators=40, early_stopping_rounds=8, learning_rate=0.9, **options
+        n_estimators=40, early_stopping_rounds=8, learning_rate=0.9, n_jobs=1, **options
     )
     model.fit(x[:800], y[:800], eval_set=[(x[800:], y[800:])], verbose=False)
     booster = model.get_booster()
