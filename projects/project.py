@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from projects.csim import Csim, compile_csim
+from projects.export import export
 from projects.options import positive
 from projects.ports import Ports, single
 from projects.record import Record, open_record
@@ -154,6 +155,25 @@ class Project:
         wanted = [stages] if isinstance(stages, str) else stages
         run_stages(self.folder, self.record.stages, wanted, self.progress)
         return self.report()
+
+    def export(self, form: str, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write the integer model in another tool's format, and return the file's path.
+
+        Parameters
+        ----------
+        form
+            "conifer": the JSON that conifer and CMSSW's conifer.h read; its scores are margins.
+        path
+            The file to write; one that exists is replaced only if `overwrite`.
+
+        Raises
+        ------
+        UnsupportedOp
+            The format cannot hold the model.
+        SettingsError, ProjectError
+            There is no such format; the file exists or cannot be written.
+        """
+        return export(self.graph, form, path, overwrite=overwrite)
 
     def inspect(self) -> str:
         """Return the typed graph as a table: layers, formats, intervals, parameters."""

@@ -1,0 +1,1 @@
+"""conifer's JSON, which conifer itself and CMSSW's `conifer.h` read."""
