@@ -229,6 +229,19 @@ def build(
 
 
 @app.command()
+def export(
+    folder: Folder,
+    form: Annotated[str, typer.Argument(help="conifer.")],
+    path: Annotated[Path, typer.Argument(help="The file to write.")],
+    overwrite: Annotated[bool, typer.Option(help="Replace the file if it exists.")] = False,
+) -> None:
+    """Write the integer model in another tool's format."""
+    from projects.project import open_project
+
+    open_project(folder).export(form, path, overwrite=overwrite)
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """Say which compilers, simulators and vendor tools are there, and what each unlocks."""
     from projects.doctor import examine

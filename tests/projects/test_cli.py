@@ -175,7 +175,7 @@ def test_help_states_the_exit_codes() -> None:
     done = synth("--help")
     assert done.returncode == 0
     assert "Exit codes: 0 well, 1 a validation found a difference" in done.stdout
-    for verb in ("convert", "inspect", "validate", "report", "build", "doctor", "demo"):
+    for verb in ("convert", "inspect", "validate", "report", "build", "export", "doctor", "demo"):
         assert verb in done.stdout
     assert synth("--version").stdout == "0.1.0\n"
 

@@ -7,10 +7,12 @@ import conifer
 import numpy as np
 import pytest
 import xgboost
+from typer.testing import CliRunner
 
 import synth
 from bdt.load.conifer import from_bytes
 from bdt.predict import margin
+from projects.cli import app
 from synth.errors import ProjectError, SettingsError, UnsupportedOp
 from tests.projects.models import PART, mlp
 
@@ -76,3 +78,12 @@ def test_a_file_is_not_replaced_unless_asked(tmp_path: Path) -> None:
     project.export("conifer", path, overwrite=True)
     with pytest.raises(ProjectError, match="cannot write"):
         project.export("conifer", tmp_path / "nowhere" / "model.json")
+
+
+def test_the_command_line_exports(tmp_path: Path) -> None:
+    model = xgboost.XGBRegressor(n_estimators=2, max_depth=2).fit(rows(99), rows(99)[:, 0])
+    project = synth.convert(model, part=PART, output_dir=tmp_path / "p", inputs="fixed<8,6>")
+    path = tmp_path / "model.json"
+    done = CliRunner().invoke(app, ["export", str(project.folder), "conifer", str(path)])
+    assert done.exit_code == 0
+    assert path.read_text() == project.export("conifer", path, overwrite=True).read_text()
