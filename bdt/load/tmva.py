@@ -12,7 +12,8 @@ What this rests on is the behaviour of the reader in ROOT 6 (`MethodBDT`, `Decis
   ``Weights``, which gradient boosting always writes), else with ``nType``, or with ``purity`` if
   ``UseYesNoLeaf`` is false or the boosting is RealAdaBoost or AdaCost.
 * Gradient boosting: ``2 / (1 + exp(-2 sum)) - 1``, which is tanh; of regression, the sum plus the
-  boost weight of the first tree. Other boosting: the mean weighted by the boost weights.
+  boost weight of the first tree. Other boosting: the mean weighted by the boost weights,
+  even if an old file says ``UseWeightedTrees=False``, which ROOT 6 no longer heeds.
 * Multi-class: tree i belongs to class ``i % classes``, and a softmax follows.
 * The reader answers -999 to an event with NaN; here NaN goes the way of a small number. It returns
   regression and multi-class results as float32; here they stay double.
@@ -336,5 +337,7 @@ def _leaf(node: ET.Element, answer: str, where: str) -> float:
         # Before TMVA 4.1: the weights of signal and background.
         signal = np.float32(_number(node, "nS", where))
         background = np.float32(_number(node, "nB", where))
-        return float(signal / (signal + background)) if signal + background else np.nan
+        with np.errstate(over="ignore"):  # what overflows answers 0, as in the reader
+            total = signal + background
+        return float(signal / total) if total else np.nan
     return _number(node, answer, where)

@@ -201,6 +201,33 @@ def test_equal_leaves_and_single_leaves_are_trees() -> None:
     np.testing.assert_array_equal(margin(ensemble, rows(3, 20)), np.full((20, 1), 0.25))
 
 
+@pytest.mark.parametrize(
+    ("signal", "background", "purity"), [("3e38", "3e38", 0), ("1", "3", 0.25)]
+)
+def test_old_purities_are_float32_as_in_the_reader(
+    signal: str, background: str, purity: float
+) -> None:
+    ensemble = from_bytes(old_leaf(signal, background), "w.xml")
+    assert margin(ensemble, np.zeros((1, FEATURES))) == purity
+
+
+def test_an_old_leaf_without_events_is_refused() -> None:
+    with pytest.raises(ModelError, match="tree 0, leaf 0 holds NaN or infinity"):
+        from_bytes(old_leaf("0", "0"), "w.xml")
+
+
+def old_leaf(signal: str, background: str) -> bytes:
+    """Return a file from before TMVA 4.1, of one leaf with these weights of events."""
+    root = leaf(0.0).replace('purity="0.5"', f'nS="{signal}" nB="{background}"')
+    return weight_file([binary_tree(root)], options="UseYesNoLeaf=False", tree_type='TreeType="0"')
+
+
+def test_boost_weights_count_even_where_an_old_option_says_otherwise() -> None:
+    trees = [binary_tree(leaf(0.0, kind=1), 3.0), binary_tree(leaf(0.0, kind=-1), 1.0)]
+    data = weight_file(trees, options="UseWeightedTrees=False", tree_type='AnalysisType="0"')
+    assert margin(from_bytes(data, "w.xml"), np.zeros((1, FEATURES))) == (3 - 1) / 4
+
+
 # What converters write
 
 
