@@ -364,3 +364,84 @@ def _numbers(call: Call, name: str, dtype: str) -> Array:
     tensor = call.node.attributes.get(f"{name}_as_tensor")
     numbers = tensor if isinstance(tensor, np.ndarray) else np.array(call.numbers(name) or ())
     return np.asarray(numbers.reshape(-1), dtype)
+
+
+# Reading trees of version 5
+
+
+def _trees_of_version_5(call: Call) -> Iterator[_Tree]:
+    """Yield the trees in their order: inner nodes are listed apart from leaves."""
+    dtype = call[0].dtype
+    nodes = {
+        "mode": _modes_of_version_5(call),
+        "feature": _integers(call, "nodes_featureids"),
+        "threshold": _tensor(call, "nodes_splits").astype(dtype),
+        "missing_true": _integers(call, "nodes_missing_value_tracks_true") != 0,
+    }
+    count = len(nodes["mode"])
+    if not nodes["missing_true"].size:
+        nodes["missing_true"] = np.zeros(count, bool)
+    target, weight = _integers(call, "leaf_targetids"), _tensor(call, "leaf_weights").astype(dtype)
+    sides = [_children(call, side, count, len(target)) for side in ("true", "false")]
+    if {len(column) for column in nodes.values()} != {count} or len(target) != len(weight):
+        raise FormatError(f"{call.node} has attributes of different lengths")
+    free = np.ones(count, bool)
+    for root in _integers(call, "tree_roots").tolist():
+        rows, *children = _level_order(call, root, sides, free)
+        inner = rows >= 0
+        here = {name: np.where(inner, column[rows], -1) for name, column in nodes.items()}
+        leaf = np.flatnonzero(~inner)
+        yield _Tree(
+            *children, **here, leaf=leaf, target=target[~rows[leaf]], weight=weight[~rows[leaf]]
+        )
+
+
+def _level_order(
+    call: Call, root: int, sides: Sequence[Array], free: Array
+) -> tuple[Array, Array, Array]:
+    """Return a tree's rows level by level, and the positions of both children; -1 at leaves.
+
+    `free` says which rows no tree has yet.
+    """
+    level, count = np.array([root]), 1
+    rows, true, false = [], [], []
+    while level.size:
+        inner = level >= 0
+        asking = level[inner]
+        if not (asking < len(free)).all() or not free[asking].all():
+            raise FormatError(f"{call.node}: a node is missing, or is reached twice")
+        free[asking] = False
+        first = np.where(inner, count + 2 * (np.cumsum(inner) - 1), -1)
+        rows.append(level)
+        true.append(first)
+        false.append(np.where(inner, first + 1, -1))
+        level = np.stack([side[asking] for side in sides], axis=1).reshape(-1)
+        count += len(level)
+    return np.concatenate(rows), np.concatenate(true), np.concatenate(false)
+
+
+def _children(call: Call, side: str, count: int, leaves: int) -> Array:
+    """Return the children on one side: rows of nodes, and ~row of leaves."""
+    ids, is_leaf = (_integers(call, f"nodes_{side}{what}") for what in ("nodeids", "leafs"))
+    if len(ids) != count or len(is_leaf) != count:
+        raise FormatError(f"{call.node} has attributes of different lengths")
+    wrong = (ids < 0) | (ids >= np.where(is_leaf != 0, leaves, count))
+    if wrong.any():
+        raise FormatError(f"{call.node} has no child {ids[wrong][0]}, which it names")
+    return np.where(is_leaf != 0, ~ids, ids)
+
+
+def _modes_of_version_5(call: Call) -> Array:
+    modes = _tensor(call, "nodes_modes").astype(np.int64)
+    for mode in np.unique(modes).tolist():
+        if mode >= len(_MODES):
+            others = dict(enumerate(_OTHER_MODES, start=len(_MODES)))
+            _refuse_mode(call, others.get(mode, str(mode)))
+    return modes
+
+
+def _tensor(call: Call, name: str) -> Array:
+    tensor = call.node.attributes.get(name)
+    if not isinstance(tensor, np.ndarray):
+        raise FormatError(f"{call.node} lacks its tensor {name!r}")
+    return tensor.reshape(-1)

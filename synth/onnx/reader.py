@@ -107,7 +107,9 @@ class _Reader:
         names: dict[str, str] = {}
         kept = [output for output in self.model.outputs if output not in self.texts]
         if not kept:
-            raise UnsupportedOp(f"all outputs of {self.model.name!r} hold text: {sorted(self.texts)}")
+            raise UnsupportedOp(
+                f"all outputs of {self.model.name!r} hold text: {sorted(self.texts)}"
+            )
         outputs = [self._output(output, names) for output in kept]
         for name, value in self.values.items():
             if name and value is not None and value.array is None:
