@@ -168,6 +168,7 @@ def _ensemble(call: Call, trees: Sequence[_Tree], targets: int) -> Ensemble:
     alone = all((tree.target == tree.target[:1]).all() for tree in trees)
     for tree in trees:
         _check_leaves(call, tree, targets)
+        call.limit((len(tree.true), targets))
         value = np.zeros((len(tree.true), 1 if alone else targets))
         value[tree.leaf, 0 if alone else tree.target] = tree.weight
         swapped = tree.mode >= _GTE
@@ -349,8 +350,8 @@ def _modes(call: Call, names: Sequence[str]) -> Array:
 def _refuse_mode(call: Call, name: str) -> None:
     if name in _OTHER_MODES:
         call.refuse(
-            f"a node asks by {name} whether a feature equals a number, which trees of fixed-point "
-            "numbers do not ask: train with orders (<=, <) only"
+            f"a node asks by {name} whether a feature equals a number; trees here ask for orders "
+            "(<=, <, >=, >): train without categories"
         )
     raise FormatError(f"{call.node} has a node of mode {name!r}")
 
@@ -387,10 +388,11 @@ def _trees_of_version_5(call: Call) -> Iterator[_Tree]:
         raise FormatError(f"{call.node} has attributes of different lengths")
     free = np.ones(count, bool)
     for root in _integers(call, "tree_roots").tolist():
+        if not 0 <= root < count:
+            raise FormatError(f"{call.node} has no node {root}, which it calls a root")
         rows, *children = _level_order(call, root, sides, free)
-        inner = rows >= 0
-        here = {name: np.where(inner, column[rows], -1) for name, column in nodes.items()}
-        leaf = np.flatnonzero(~inner)
+        here = {name: column[np.maximum(rows, 0)] for name, column in nodes.items()}
+        leaf = np.flatnonzero(rows < 0)
         yield _Tree(
             *children, **here, leaf=leaf, target=target[~rows[leaf]], weight=weight[~rows[leaf]]
         )
@@ -408,8 +410,9 @@ def _level_order(
     while level.size:
         inner = level >= 0
         asking = level[inner]
-        if not (asking < len(free)).all() or not free[asking].all():
-            raise FormatError(f"{call.node}: a node is missing, or is reached twice")
+        # Before they multiply: the same node twice on each level would exhaust memory.
+        if len(np.unique(asking)) != len(asking) or not free[asking].all():
+            raise FormatError(f"{call.node}: a node is reached twice: there is a cycle or a join")
         free[asking] = False
         first = np.where(inner, count + 2 * (np.cumsum(inner) - 1), -1)
         rows.append(level)
