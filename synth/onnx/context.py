@@ -160,6 +160,15 @@ class Call:
             return tuple(n for n in value if isinstance(n, float))
         return self._malformed(name, "a list of numbers")
 
+    def texts(self, name: str) -> tuple[str, ...] | None:
+        """Return an optional attribute of texts."""
+        if name not in self.node.attributes:
+            return None
+        value = self.node.attributes[name]
+        if isinstance(value, tuple) and all(isinstance(text, str) for text in value):
+            return tuple(text for text in value if isinstance(text, str))
+        return self._malformed(name, "a list of texts")
+
     def _attribute(self, name: str, default: object) -> object:
         value = self.node.attributes.get(name, default)
         if value is None:

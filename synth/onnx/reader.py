@@ -32,6 +32,8 @@ class _Reader:
     values: dict[str, Value | None] = field(default_factory=dict)
     """By their names in the model; None for results of nodes that cannot be read."""
     complaints: dict[NodeRecord, str] = field(default_factory=dict)
+    texts: set[str] = field(default_factory=set)
+    """Results that hold text, which no value of a graph can."""
 
     def graph(self) -> Graph:
         nodes = sort_nodes(self.model)
@@ -75,11 +77,15 @@ class _Reader:
         results: Sequence[Value | None] = [None] * len(node.outputs)
         version = self._version(node)
         handler = find(node.domain, node.op_type, version)
+        for name in self.texts.intersection(node.inputs):
+            self.complaints[node] = f"{node} reads {name!r}, which holds text"
         if handler is not None and not unreadable:
             used = tuple(self.used[name] > 0 for name in node.outputs)
             try:
                 made = handler(Call(node, version, tuple(operands), used, self.builder))
                 results = [made] if isinstance(made, Value) else list(made)
+                made_of = zip(node.outputs, results, strict=False)
+                self.texts.update(name for name, result in made_of if result is None)
             except UnsupportedOp as error:
                 self.complaints[node] = str(error)
         for name, result in zip(node.outputs, results, strict=False):
@@ -99,7 +105,12 @@ class _Reader:
 
     def _finish(self) -> Graph:
         names: dict[str, str] = {}
-        outputs = [self._output(output, names) for output in self.model.outputs]
+        kept = [output for output in self.model.outputs if output not in self.texts]
+        if not kept:
+            raise UnsupportedOp(
+                f"all outputs of {self.model.name!r} hold text: {sorted(self.texts)}"
+            )
+        outputs = [self._output(output, names) for output in kept]
         for name, value in self.values.items():
             if name and value is not None and value.array is None:
                 names.setdefault(value.name, name)

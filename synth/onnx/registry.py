@@ -1,6 +1,8 @@
 """Which handler reads which operator, from which version of its operator set on."""
 
 from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.metadata import distribution
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -8,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Handler", "find", "handles"]
 
-Handler = Callable[["Call"], "Value | Sequence[Value]"]
+Handler = Callable[["Call"], "Value | Sequence[Value | None]"]
 
 _HANDLERS: dict[tuple[str, str], dict[int, Handler]] = {}
 
@@ -17,7 +19,8 @@ def handles(*op_types: str, since: int = 1, domain: str = "") -> Callable[[Handl
     """Register a function as the reader of operators, from version `since` on.
 
     A handler receives the node as a `Call`, adds operations to the graph through it, and returns
-    the node's results: one value, or a sequence if the operator has several.
+    the node's results: one value, or a sequence if the operator has several. None stands for a
+    result of text: an output of the model is left out then, and a node that reads it is refused.
     """
 
     def register(handler: Handler) -> Handler:
@@ -32,6 +35,15 @@ def handles(*op_types: str, since: int = 1, domain: str = "") -> Callable[[Handl
 
 def find(domain: str, op_type: str, version: int) -> Handler | None:
     """Return the handler of the newest version that is not newer than `version`."""
+    if domain:
+        _load_others()
     versions = _HANDLERS.get((domain, op_type), {})
     known = [since for since in versions if since <= version]
     return versions[max(known)] if known else None
+
+
+@cache
+def _load_others() -> None:
+    """Import the handlers that our other packages have: imports run the other way."""
+    for entry in distribution("synth").entry_points.select(group="synth.onnx"):
+        entry.load()

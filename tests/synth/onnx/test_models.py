@@ -47,7 +47,6 @@ REFUSED = {
     "onnx/cms-btag/HLT__ParticleNetAK4__V01__particle-net.onnx": "TopK node",
     "onnx/vnncomp2023/patch-1.onnx": "ScatterND node",
     "onnx-derived/cms-vtx/NNVtx_PatternModelGraph.onnx": "Round node",
-    "bdt/sklearn-onnx/treecl.onnx": "TreeEnsembleClassifier node",
 }
 ROUNDING = 2e-5
 """Relative to the largest magnitude of a tensor: float32 rounds to 6e-8, and a sum of 200 products
