@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from bdt.lower import lower
 from synth.evaluate import Evaluator
 from synth.ir import Builder, Codes, Graph, Origin, Stage
-from synth.ir.ops import Trees
+from synth.ir.ops import Relu, Trees
 from synth.ir.verify import same_type, verify
 from tests.forests import add_forest, random_forest
 from tests.typed_examples import examples, wire
@@ -42,13 +42,9 @@ def test_the_examples_equal_their_lowering() -> None:
 
 def test_names_that_the_graph_has_are_kept() -> None:
     build = Builder("g", Stage.TYPED)
-    x = build.input("y.values_1", Codes.full((2,), wire("fixed<5,5>")))
+    x = build.input("x", Codes.full((2,), wire("fixed<5,5>")))
     forest = random_forest(np.random.default_rng(2), 2, -16, 15)
-    y = build.add(
-        Trees(),
-        x,
-        *add_forest(build, forest, steps=0, leaves=2, base=2),
-        name="y",
-        origin=Origin("trees"),
-    )
-    assert_equal_lowered(build.graph([y]))
+    operands = add_forest(build, forest, steps=0, leaves=2, base=2)
+    y = build.add(Trees(), x, *operands, name="y", origin=Origin("trees"))
+    z = build.add(Relu(), y, name="y.values_1", origin=Origin("relu"))
+    assert_equal_lowered(build.graph([z]))
