@@ -1,0 +1,154 @@
+"""Random ensembles, every field varied: predictor, graph, integers and compiled C++ agree."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from bdt.ensemble import Ensemble, Post
+from bdt.forest import forest
+from bdt.graph import to_graph
+from bdt.predict import margin, predict
+from bdt.quantise import integer_forest
+from synth.evaluate import Evaluator, evaluate
+from synth.exact import Array
+from synth.fixed import Fixed, FixedArray, Format, decode, parse_format
+from synth.ir import Builder, Codes, Graph, Origin, Stage
+from synth.ir.ops import Trees
+from synth.ir.verify import verify
+from tests.bdt.ensembles import ensembles, rows
+from tests.csim_batch import compile_batch
+from tests.forests import add_forest
+
+ROWS = 300
+COMPILED = 40
+EXACT = (Post.IDENTITY, Post.SIGNED_SQUARE, Post.POSITIVE, Post.LARGEST, Post.WEIGHTED_MEDIAN)
+DYADIC = "fixed<16,8>"
+"""Holds every dyadic leaf: multiples of 2**-4 up to 2, times 2**-2 to 2."""
+LEAVES: tuple[Format | int, ...] = (1, 3, 8, 20, parse_format("fixed<24,8>"))
+
+
+@settings(max_examples=200)
+@given(ensembles(), st.integers(0, 1 << 32))
+def test_the_graph_adds_up_what_the_reference_does(ensemble: Ensemble, seed: int) -> None:
+    x = rows(ensemble, np.random.default_rng(seed), ROWS)
+    cast = {"x": x.astype(ensemble.input_dtype)}
+    plain = replace(ensemble, post=Post.IDENTITY)
+    np.testing.assert_array_equal(evaluate(to_graph(plain), cast)["score"], margin(plain, x))
+    if ensemble.post in EXACT:
+        score = evaluate(to_graph(ensemble), cast)["score"]
+        np.testing.assert_array_equal(score, predict(ensemble, x))
+
+
+class Integers:
+    """An ensemble whose features are codes, what became of it, and rows for it.
+
+    The base is the first term of its sum, and it has no divisor: this is what a forest adds up.
+    """
+
+    def __init__(self, ensemble: Ensemble, graph: Graph, codes: Array) -> None:
+        self.ensemble, self.graph, self.codes = ensemble, graph, codes
+
+    @property
+    def x(self) -> Array:
+        """The rows in the ensemble's own type, which holds them exactly."""
+        values = decode(self.codes, self.graph.codes("x").format)
+        x = values.astype(self.ensemble.input_dtype)
+        assert (x == values).all()
+        return x
+
+    @property
+    def frac(self) -> int:
+        return self.graph.codes("y").frac
+
+    def scores(self) -> Array:
+        """Return what the integers stand for."""
+        codes = evaluate(self.graph, {"x": self.codes})["y"]
+        return np.ldexp(codes.astype(np.float64), -self.frac)
+
+    def margin(self) -> Array:
+        return margin(self.ensemble, self.x).reshape(len(self.codes), -1)
+
+
+@st.composite
+def integer_ensembles(draw: st.DrawFn, *, dyadic: bool = False) -> Integers:
+    drawn = draw(ensembles(dyadic=dyadic))
+    ensemble = replace(drawn, divisor=1.0, base_first=True)
+    widest = 24 if ensemble.input_dtype == "float32" else 50
+    formats = st.builds(
+        lambda signed, width, frac: Fixed(signed=signed, width=width, frac=frac),
+        st.booleans(),
+        st.integers(1, 9) | st.integers(1, widest - 1),
+        st.integers(-2, 8),
+    )
+    fmt: Fixed | FixedArray = draw(formats)
+    if draw(st.booleans()):
+        own = [draw(formats) for _ in range(ensemble.features)]
+        fmt = FixedArray.stack(own, (ensemble.features,))
+    kind = Codes.full((ensemble.features,), fmt)
+    leaves = parse_format(DYADIC) if dyadic else draw(st.sampled_from(LEAVES))
+    whole, frac = integer_forest(forest(ensemble), kind, leaves)
+    build = Builder("integers", Stage.TYPED)
+    x = build.input("x", kind)
+    operands = add_forest(build, whole, steps=kind.frac, leaves=frac, base=frac)
+    graph = build.graph([build.add(Trees(), x, *operands, name="y", origin=Origin("trees"))])
+    verify(graph)
+    return Integers(ensemble, graph, near_steps(ensemble, kind, draw(st.integers(0, 1 << 32))))
+
+
+def near_steps(ensemble: Ensemble, kind: Codes, seed: int) -> Array:
+    """Return random codes, and those next to thresholds and to other values that matter."""
+    rng = np.random.default_rng(seed)
+    fmt, shape = kind.format, (ROWS, *kind.shape)
+    least, most = np.asarray(fmt.min), np.asarray(fmt.max)
+    near = np.clip(np.nan_to_num(rows(ensemble, rng, ROWS)), -1e12, 1e12)
+    near = np.floor(np.ldexp(near, np.asarray(fmt.frac))).astype(np.int64)
+    near = np.clip(near + rng.integers(-1, 2, shape), least, most)
+    return np.where(rng.random(shape) < 0.7, near, rng.integers(least, most + 1, shape))
+
+
+@settings(max_examples=200)
+@given(integer_ensembles(dyadic=True))
+def test_integers_reach_the_same_leaves(integers: Integers) -> None:
+    """Leaves are held by their format and sums are exact: another leaf would be another score."""
+    np.testing.assert_array_equal(integers.scores(), integers.margin())
+
+
+@settings(max_examples=200)
+@given(integer_ensembles())
+def test_integers_differ_by_the_rounding_of_leaves(integers: Integers) -> None:
+    """Half an LSB for each tree and for the base; and twice the rounding of sums in floats.
+
+    A sum of n terms loses up to n eps times the sum of their magnitudes: once in the margin, once
+    in the bias that zero-based leaves leave behind.
+    """
+    ensemble = integers.ensemble
+    floats = forest(ensemble)
+    sizes = np.maximum(*map(np.abs, floats.extremes())).max(axis=1)
+    terms = ensemble.trees + 1
+    most = float(sizes.sum() + np.abs(ensemble.base).max())
+    eps = float(np.finfo(ensemble.sum_dtype).eps)
+    bound = terms * (0.5 * 2.0**-integers.frac + 2 * eps * most)
+    np.testing.assert_allclose(integers.scores(), integers.margin(), rtol=0, atol=bound)
+
+
+def test_compiled_trees_compute_the_same(tmp_path: Path) -> None:
+    drawn: list[Integers] = []
+
+    @settings(
+        max_examples=COMPILED,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(integer_ensembles())
+    def collect(integers: Integers) -> None:
+        drawn.append(integers)
+
+    collect()
+    graphs = [integers.graph for integers in drawn]
+    for integers, simulation in zip(drawn, compile_batch(graphs, tmp_path), strict=True):
+        feeds = {"x": integers.codes}
+        expected = Evaluator(integers.graph)(feeds)["y"]
+        np.testing.assert_array_equal(simulation.run(feeds)["y"], expected)
