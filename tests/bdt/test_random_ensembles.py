@@ -4,14 +4,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import xgboost
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from sklearn.ensemble import RandomForestRegressor
 
+import synth
+from bdt.builder import EnsembleBuilder
 from bdt.ensemble import Ensemble, Post
 from bdt.forest import forest
 from bdt.graph import to_graph
 from bdt.predict import margin, predict
-from bdt.quantise import integer_forest
+from bdt.quantise import integer_forest, wires
 from synth.evaluate import Evaluator, evaluate
 from synth.exact import Array
 from synth.fixed import Fixed, FixedArray, Format, decode, parse_format
@@ -19,7 +23,7 @@ from synth.ir import Builder, Codes, Graph, Origin, Stage
 from synth.ir.ops import Trees
 from synth.ir.verify import verify
 from tests.bdt.ensembles import ensembles, rows
-from tests.csim_batch import compile_batch
+from tests.csim_batch import SETTINGS, compile_batch
 from tests.forests import add_forest
 
 ROWS = 300
@@ -152,3 +156,66 @@ def test_compiled_trees_compute_the_same(tmp_path: Path) -> None:
         feeds = {"x": integers.codes}
         expected = Evaluator(integers.graph)(feeds)["y"]
         np.testing.assert_array_equal(simulation.run(feeds)["y"], expected)
+
+
+def test_the_least_positive_step_is_one_on_a_coarse_grid() -> None:
+    """``x <= 0`` in float64 has the step 5e-324, which a grid of twos would round to zero."""
+    build = EnsembleBuilder("hand", 1, input_dtype="float64")
+    tree = {"left": [1, -1, -1], "right": [2, -1, -1], "feature": 0, "value": [0, -1.0, 1.0]}
+    build.tree(**tree, threshold=0.0, less_equal=True)
+    floats = forest(build.finish())
+    assert floats.steps.tolist() == [5e-324]
+    whole, _ = integer_forest(floats, Codes.full((1,), parse_format("fixed<8,9>")), 4)
+    assert whole.steps.tolist() == [1]
+    assert wires([floats], np.array([-1]), 8) == Fixed(signed=True, width=2, frac=-1)
+
+
+# Models of libraries whose leaves are sums of a few powers of two: then so are all their sums, and
+# not one row may differ.
+
+
+def whole_rows(count: int, seed: int) -> Array:
+    return np.random.default_rng(seed).integers(-40, 40, (count, 4)).astype(np.float32)
+
+
+def whole_target(x: Array) -> Array:
+    return np.asarray(np.sign(x[:, 0]) * 8 + x[:, 1] // 10 + (x[:, 2] > x[:, 3]))
+
+
+def assert_every_row_is_the_library_s(
+    model: xgboost.XGBRegressor | RandomForestRegressor, folder: Path
+) -> None:
+    project = synth.convert(
+        model.fit(whole_rows(1000, 0), whole_target(whole_rows(1000, 0))),
+        part=SETTINGS.part,
+        output_dir=folder,
+        inputs="fixed<7,7>",
+        precision={"leaf": "fixed<40,10>"},
+    )
+    x = whole_rows(10_000, 1)
+    expected = np.asarray(model.predict(x), np.float64)
+    assert len(np.unique(expected)) > 20
+    np.testing.assert_array_equal(project.predict(x).ravel(), expected)
+
+
+def test_xgboost_on_whole_numbers(tmp_path: Path) -> None:
+    """Thresholds are numbers that were seen; leaves are medians of what is left, halved."""
+    assert_every_row_is_the_library_s(
+        xgboost.XGBRegressor(
+            objective="reg:absoluteerror",
+            n_estimators=8,
+            max_depth=4,
+            learning_rate=0.5,
+            base_score=0.0,
+            n_jobs=1,
+        ),
+        tmp_path / "xgboost",
+    )
+
+
+def test_sklearn_on_whole_numbers(tmp_path: Path) -> None:
+    """Thresholds lie half-way between whole numbers; leaves are medians."""
+    assert_every_row_is_the_library_s(
+        RandomForestRegressor(4, criterion="absolute_error", max_depth=5, random_state=0),
+        tmp_path / "sklearn",
+    )
