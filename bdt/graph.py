@@ -1,6 +1,7 @@
 """An ensemble as an imported graph: one `Trees` operation, and the post-processor behind it."""
 
 from collections.abc import Callable
+from dataclasses import fields
 
 import numpy as np
 
@@ -57,8 +58,8 @@ class _Writer:
     def trees(self, ensemble: Ensemble, x: str) -> None:
         arrays = forest(ensemble)
         constants = [
-            self.constant(getattr(arrays, field), "trees", field)
-            for field in ("steps", "keys", "nodes", "leaves", "trees", "base")
+            self.constant(getattr(arrays, field.name), "trees", field.name)
+            for field in fields(arrays)
         ]
         self._last: tuple[Op, tuple[str, ...], str] = (Trees(), (x, *constants), "trees")
         self.dtype = ensemble.sum_dtype

@@ -1,136 +1,160 @@
-"""Trees as primitives: comparisons, selections level by level, and adder trees.
+"""Trees in terms of the other operations: comparisons, selections level by level, adder trees.
 
-This is what `Trees` means to a backend that does not print it, and what tests hold it to.
+This is what `Trees` means, said a second time; tests hold its own fast evaluation to it.
 """
+
+from collections.abc import Sequence
+from itertools import count, islice
 
 import numpy as np
 
-from synth.exact import Array, integers
-from synth.ir import Builder, Graph, Node, Origin
+from synth.exact import Array, shift_left
+from synth.ir import Builder, Graph, Node, Op, Origin
 from synth.ir.forest import Forest
-from synth.ir.op import Op
-from synth.ir.ops import Add, Compare, Concat, Dense, Gather, Select, Slice, Trees
+from synth.ir.ops import Add, Compare, Concat, Dense, Gather, Select, Trees
 
 __all__ = ["lower"]
 
 
 def lower(graph: Graph) -> Graph:
-    """Return a typed graph with each `Trees` replaced by primitives; its values are the same."""
+    """Return the typed graph without `Trees`: the same codes, in the same formats.
+
+    Parameters
+    ----------
+    graph
+        Typed; it may hold any operations.
+    """
     build = Builder(graph.name, graph.stage)
-    new: dict[str, str] = {}
     for name in graph.inputs:
-        new[name] = build.input(name, graph.codes(name), graph.origins[name])
+        build.input(name, graph.codes(name), graph.origins[name])
     for name, codes in graph.constants.items():
-        frac, origin = graph.codes(name).frac, graph.origins[name]
-        new[name] = build.constant(codes, frac=frac, name=name, origin=origin)
+        origin = graph.origins[name]
+        build.constant(codes, frac=graph.codes(name).frac, name=name, origin=origin)
     for node in graph.nodes:
         if isinstance(node.op, Trees):
-            new[node.output] = _Lowering(graph, node, build, new[node.inputs[0]]).run()
+            _Lowering(graph, build, node).write()
         else:
-            operands = [new[name] for name in node.inputs]
             origin = graph.origins[node.output]
-            new[node.output] = build.add(node.op, *operands, name=node.output, origin=origin)
-    return build.graph([new[name] for name in graph.outputs])
+            build.add(node.op, *node.inputs, name=node.output, origin=origin)
+    return build.graph(graph.outputs)
 
 
 class _Lowering:
-    """One layer of trees; vectors of keys, nodes and leaves lie on the last axis."""
+    """Writes one operation of trees, for all its rows, which lie along the leading axes.
 
-    def __init__(self, graph: Graph, node: Node, build: Builder, x: str) -> None:
-        self.forest = Forest(*(graph.constants[name] for name in node.inputs[1:]))
-        kinds = [graph.codes(name) for name in node.inputs[1:]]
-        self.frac = {"steps": kinds[0].frac, "leaves": kinds[3].frac, "base": kinds[5].frac}
-        self.build, self.x, self.name = build, x, node.output
-        self.layer = graph.origins[node.output].layer
-        self.rows = graph.codes(node.inputs[0]).shape[:-1]
+    Attributes
+    ----------
+    values
+        One vector of all there is to select from and to add up: the leaves, the base, and behind
+        them what has been selected and added so far.
+    """
 
-    def run(self) -> str:
-        keys = self.keys() if len(self.forest.nodes) else ""
-        width = self.forest.leaves.shape[1]
-        columns = [self.votes(keys, self.forest.leaves[:, k]) for k in range(width)]
-        outputs = []
-        for output in range(len(self.forest.base)):
-            target = self.forest.trees[:, 1]
-            trees = np.flatnonzero((target == output) | (target < 0)).tolist()
-            votes = columns[output if width > 1 else 0]
-            outputs.append(self.sum(votes, trees, output))
-        if len(outputs) == 1:
-            return outputs[0]
-        return self.add(Concat(-1), *outputs, role="scores")
+    def __init__(self, graph: Graph, build: Builder, node: Node) -> None:
+        self.build, self.origin = build, graph.origins[node.output]
+        self.output, (self.x, *names) = node.output, node.inputs
+        self.taken = graph.types.keys()
+        self.lead = graph.codes(self.x).shape[:-1]
+        self.forest = forest = Forest(*(graph.constants[name] for name in names))
+        self.steps_frac = graph.codes(names[0]).frac
+        align = node.op.align(*(graph.codes(name).frac for name in node.inputs))
+        parts = [shift_left(forest.leaves.ravel(), align.shifts[4])]
+        parts.append(shift_left(forest.base, align.shifts[6]))
+        given = np.concatenate(parts)
+        given = np.broadcast_to(given, (*self.lead, len(given)))
+        self.values = self.constant("leaves", given, align.frac)
 
-    def keys(self) -> str:
-        """Compare once for each step; a key is the alternating sum of its comparisons."""
+    def write(self) -> None:
+        """Add the operations; the last one has the name of the result."""
+        sums = self.sums(self.roots())
+        self.build.add(Gather(-1, sums), self.values, name=self.output, origin=self.origin)
+
+    def roots(self) -> Array:
+        """Select level by level; return the places of each tree's values: [trees, width]."""
+        forest, width = self.forest, self.forest.leaves.shape[1]
+        answers = self.answers() if len(forest.nodes) else ""
+        first = np.zeros(len(forest.nodes), np.int64)
+
+        def places(refs: Array) -> Array:
+            """Return where values of nodes and leaves lie: [refs, width]."""
+            inner = refs >= 0
+            starts = ~refs * width
+            starts[inner] = first[refs[inner]]
+            return np.asarray(starts[:, None] + np.arange(width))
+
+        for height in range(1, int(forest.heights.max(initial=0)) + 1):
+            level = np.flatnonzero(forest.heights == height)
+            key, no, yes = forest.nodes[level].T
+            asked = self.gather(answers, np.repeat(key, width))
+            ways = [self.gather(self.values, places(refs).ravel()) for refs in (yes, no)]
+            start = self.extend(self.add("chosen", Select(), asked, *ways))
+            first[level] = start + np.arange(len(level)) * width
+        return places(forest.roots)
+
+    def answers(self) -> str:
+        """Answer every key: whether x has passed an odd number of its steps.
+
+        Steps increase, so those passed come first: with alternating signs they add up to 0 or 1.
+        """
         forest = self.forest
         counts = np.diff(forest.step_starts)
-        features = np.repeat(forest.keys[:, 0], counts).tolist()
-        if not features:
-            # No key has a step: all answers are no, of which a comparison with itself is one.
-            first = self.add(Gather(-1, (0,) * len(counts)), self.x, role="feature")
-            return self.add(Compare("<"), first, first, role="key")
-        taken = self.add(Gather(-1, tuple(features)), self.x, role="feature")
-        steps = self.vector(forest.steps, "steps")
-        passed = self.add(Compare(">="), taken, steps, role="step")
-        if (counts == 1).all():
-            return passed
-        starts = np.repeat(forest.step_starts[:-1], counts)
-        sign = 1 - 2 * ((np.arange(len(starts)) - starts) % 2)
-        kernel = np.zeros((len(starts), len(counts)), np.int64)
-        kernel[np.arange(len(starts)), np.repeat(np.arange(len(counts)), counts)] = sign
-        parity = self.add(Dense(), passed, self.constant(kernel, "signs"), role="parity")
-        one = self.vector(np.ones(len(counts), np.int64), "one")
-        return self.add(Compare(">="), parity, one, role="key")
+        key, place = np.repeat(np.arange(len(counts)), counts), np.arange(len(forest.steps))
+        if not place.size:
+            return self.constant("answers", np.zeros((*self.lead, len(counts)), np.int64), 0)
+        steps = self.constant("steps", self.row(forest.steps), self.steps_frac)
+        passed = self.add("passed", Compare(">="), self.gather(self.x, forest.keys[key, 0]), steps)
+        signs = np.zeros((len(place), len(counts)), np.int64)
+        signs[place, key] = np.where((place - forest.step_starts[key]) % 2, -1, 1)
+        total = self.add("signed", Dense(), passed, self.constant("signs", signs, 0))
+        zero = self.constant("zero", self.row(np.zeros(1, np.int64)), 0)
+        return self.add("answers", Compare(">"), total, zero)
 
-    def votes(self, keys: str, leaves: Array) -> str:
-        """Return each tree's leaf, selecting from the lowest nodes upwards."""
-        forest = self.forest
-        values = self.vector(leaves, "leaves")
-        place = np.zeros(max(len(forest.nodes), 1), np.int64)
-        held = len(leaves)
-        for height in range(1, int(forest.heights.max(initial=0)) + 1):
-            here = np.flatnonzero(forest.heights == height)
-            low, high = (
-                np.where(child < 0, ~child, place[np.maximum(child, 0)]).tolist()
-                for child in (forest.nodes[here, 1], forest.nodes[here, 2])
-            )
-            key = self.add(Gather(-1, tuple(forest.nodes[here, 0].tolist())), keys, role="asked")
-            yes, no = (self.add(Gather(-1, tuple(i)), values, role="child") for i in (high, low))
-            chosen = self.add(Select(), key, yes, no, role="node")
-            values = self.add(Concat(-1), values, chosen, role="values")
-            place[here] = held + np.arange(len(here))
-            held += len(here)
-        roots = np.where(forest.roots < 0, ~forest.roots, place[np.maximum(forest.roots, 0)])
-        return self.add(Gather(-1, tuple(roots.tolist())), values, role="vote")
+    def sums(self, roots: Array) -> tuple[int, ...]:
+        """Add up the base and the trees of each output in pairs; return the places of the sums."""
+        forest, width = self.forest, roots.shape[1]
+        target = forest.trees[:, 1]
+        terms = [
+            [forest.leaves.size + output, *roots[(target == output) | (target < 0), output % width]]
+            for output in range(len(forest.base))
+        ]
+        while max(map(len, terms)) > 1:
+            sides = ([i for row in terms for i in part(row)] for part in (_even, _odd))
+            pairs = [self.gather(self.values, side) for side in sides]
+            new = count(self.extend(self.add("sums", Add(), *pairs)))
+            terms = [[*islice(new, len(_odd(row))), *row[len(row) // 2 * 2 :]] for row in terms]
+        return tuple(int(place) for (place,) in terms)
 
-    def sum(self, votes: str, trees: list[int], output: int) -> str:
-        """Add in pairs until one number is left, and then the base."""
-        base = self.vector(self.forest.base[output : output + 1], "base")
-        terms = self.add(Gather(-1, tuple(trees)), votes, role="term") if trees else base
-        count = len(trees)
-        while count > 1:
-            half = count // 2
-            pair = [
-                self.add(Slice((-1,), (start,), (2,), (half,)), terms, role="pair")
-                for start in (0, 1)
-            ]
-            added = self.add(Add(), *pair, role="sum")
-            if count % 2:
-                last = self.add(Slice((-1,), (count - 1,), (1,), (1,)), terms, role="odd")
-                added = self.add(Concat(-1), added, last, role="sum")
-            terms, count = added, half + count % 2
-        return self.add(Add(), terms, base, role="score") if trees else base
+    def extend(self, more: str) -> int:
+        """Put values behind those that there are; return the place of the first."""
+        start = self.build.codes(self.values).shape[-1]
+        self.values = self.add("values", Concat(-1), self.values, more)
+        return start
 
-    def add(self, op: Op, *operands: str, role: str) -> str:
-        origin = Origin(self.layer, role)
-        return self.build.add(op, *operands, name=f"{self.name}.{role}", origin=origin)
+    def gather(self, x: str, places: Sequence[int] | Array) -> str:
+        return self.add("gathered", Gather(-1, tuple(int(i) for i in places)), x)
 
-    def vector(self, value: Array, role: str) -> str:
-        """Add a constant that every row has."""
-        return self.constant(np.broadcast_to(value, (*self.rows, len(value))), role)
+    def row(self, codes: Array) -> Array:
+        """Return a vector with the rank of x."""
+        return codes.reshape(*[1] * len(self.lead), -1)
 
-    def constant(self, value: Array, role: str) -> str:
-        return self.build.constant(
-            integers(np.array(value)),
-            frac=self.frac.get(role, 0),
-            name=f"{self.name}.{role}",
-            origin=Origin(self.layer, role),
-        )
+    def add(self, role: str, op: Op, *inputs: str) -> str:
+        origin = Origin(self.origin.layer, role)
+        return self.build.add(op, *inputs, name=self.fresh(role), origin=origin)
+
+    def constant(self, role: str, codes: Array, frac: int) -> str:
+        origin = Origin(self.origin.layer, role)
+        return self.build.constant(codes, frac=frac, name=self.fresh(role), origin=origin)
+
+    def fresh(self, role: str) -> str:
+        """Return a name that no value of the old graph has; the builder numbers the new ones."""
+        name = f"{self.output}.{role}"
+        while any(taken.startswith(name) for taken in self.taken):
+            name += "_"
+        return name
+
+
+def _even(row: list[int]) -> list[int]:
+    return row[:-1:2]
+
+
+def _odd(row: list[int]) -> list[int]:
+    return row[1::2]

@@ -84,11 +84,18 @@ def _codes(steps: Array, own: Array, finest: int, least: Array, most: Array) -> 
 
     Where a step lies outside of what the feature can be, it is cut to just outside.
     """
-    with np.errstate(over="ignore"):
-        scaled = np.ceil(np.ldexp(steps.astype(np.float64), own))
+    scaled = _raised(steps.astype(np.float64), own)
     exact = np.array([_whole(value) for value in scaled.tolist()], dtype=object)
     aligned = exact * (1 << (finest - own).astype(object))
     return np.minimum(np.maximum(aligned, least), most + 1) if len(steps) else steps.astype(int)
+
+
+def _raised(values: Array | float, frac: Array | int) -> Array:
+    """Return values rounded up to whole numbers of ``2**-frac``; any above zero is at least one."""
+    with np.errstate(over="ignore"):
+        scaled = np.ceil(np.ldexp(values, frac))
+    # The least numbers of all become zero on a coarse grid.
+    return np.where(np.greater(values, 0), np.maximum(scaled, 1), scaled)
 
 
 def _whole(value: float) -> int:
@@ -273,7 +280,7 @@ def _wire(steps: Array, grid: int, width: int) -> Fixed:
     low, high = float(steps.min()), float(steps.max())
     frac = min(grid, _finest(max(-low, high), width))
     while True:
-        least, most = (int(np.ceil(np.ldexp(end, frac))) for end in (low, high))
+        least, most = (int(_raised(end, frac)) for end in (low, high))
         # One code below the least step.
         fmt = Fixed.containing(min(least - 1, 0), max(most, 0), frac)
         if fmt.width <= width:
