@@ -261,16 +261,11 @@ def wires(forests: Sequence[Forest], grid: Array, width: int) -> Fixed | FixedAr
         [features]: fraction bits of the coarsest grid that holds all values seen.
     """
     features = range(len(grid))
-    by_feature = [np.concatenate([_steps_of(forest, i) for forest in forests]) for i in features]
+    by_feature = [np.concatenate([forest.steps_of(i) for forest in forests]) for i in features]
     formats = [_wire(by_feature[i], int(grid[i]), width) for i in features]
     if len(set(formats)) == 1:
         return formats[0]
     return FixedArray.stack(formats, (len(formats),))
-
-
-def _steps_of(forest: Forest, feature: int) -> Array:
-    asked = np.repeat(forest.keys[:, 0] == feature, np.diff(forest.step_starts))
-    return np.asarray(forest.steps[asked], np.float64)
 
 
 def _wire(steps: Array, grid: int, width: int) -> Fixed:

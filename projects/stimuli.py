@@ -3,18 +3,20 @@
 Edge cases are made where they can be (extremes, zeros, one LSB), and searched for where they
 depend on the network: of a pool of random events, those are taken first in which a cast meets a
 tie (of either sign, above an even and an odd code) or overflows, or a value reaches its extremes.
+Features of trees often lie on a threshold or one LSB below it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synth.evaluate import Evaluator
-from synth.exact import Array, integers
+from synth.exact import Array, integers, shift_left
 from synth.fixed import Fixed, FixedArray
 from synth.ir import Graph
-from synth.ir.ops import Cast
+from synth.ir.forest import Forest
+from synth.ir.ops import Cast, Trees
 
 __all__ = ["stimuli"]
 
@@ -75,7 +77,10 @@ def _edges(graph: Graph, name: str) -> Array:
 
 def _pool(graph: Graph, events: int, seed: int) -> dict[str, Array]:
     random = np.random.default_rng(seed)
-    return {name: _random(graph, name, events, random) for name in graph.inputs}
+    pool = {name: _random(graph, name, events, random) for name in graph.inputs}
+    for name, codes in pool.items():
+        _move_to_steps(codes, _around_steps(graph, name), random)
+    return pool
 
 
 def _random(graph: Graph, name: str, events: int, random: np.random.Generator) -> Array:
@@ -89,6 +94,38 @@ def _random(graph: Graph, name: str, events: int, random: np.random.Generator) -
     choice = random.integers(0, 6, size=shape)
     special = np.choose(choice, [lo, hi, np.clip(0, lo, hi), hi // 2, uniform, small])
     return integers(np.where(kind == 0, uniform, np.where(kind == 1, small, special)))
+
+
+def _move_to_steps(codes: Array, around: Sequence[Array], random: np.random.Generator) -> None:
+    """Let three quarters of every third event's features be next to a step, all steps in turn."""
+    for feature, near in enumerate(around):
+        column = codes[2::3, feature]
+        if near.size:
+            turn = np.resize(random.permutation(near), len(column))
+            column[:] = np.where(random.random(len(column)) < 0.75, turn, column)
+
+
+def _around_steps(graph: Graph, name: str) -> list[Array]:
+    """Return the codes on either side of each step at which trees compare a feature.
+
+    The list is empty where no trees read the input, or where it is no vector.
+    """
+    kind = graph.codes(name)
+    trees = [node for node in graph.consumers()[name] if isinstance(node.op, Trees)]
+    if not trees or len(kind.shape) != 1:
+        return []
+    lo, hi = _bounds(graph, name)
+    own = np.broadcast_to(np.asarray(kind.format.frac), kind.shape).tolist()
+    found: list[list[Array]] = [[lo[:0]] for _ in own]
+    for node in trees:
+        forest = Forest(*(graph.constants[operand] for operand in node.inputs[1:]))
+        for feature, frac in enumerate(own):
+            finer = graph.codes(node.inputs[1]).frac - frac
+            # The least code of the feature that has passed the step: rounded up.
+            passed = -(shift_left(-forest.steps_of(feature), max(-finer, 0)) >> max(finer, 0))
+            found[feature] += [passed, passed - 1]
+    near = (np.unique(np.concatenate(codes)) for codes in found)
+    return [integers(np.clip(codes, *ends)) for codes, *ends in zip(near, lo, hi, strict=True)]
 
 
 def _uniform(random: np.random.Generator, lo: Array, hi: Array, shape: tuple[int, ...]) -> Array:

@@ -65,47 +65,31 @@ class _Group:
     def __init__(self, forest: Forest, first: int, stop: int) -> None:
         start, end = (int(forest.node_starts[tree]) for tree in (first, stop))
         nodes, heights = forest.nodes[start:end], forest.heights[start:end]
-        self._keys = _Keys(forest, nodes[:, 0])
-        key = self._keys.row[nodes[:, 0] - self._keys.first] if len(nodes) else nodes[:, 0]
-        tree = np.repeat(np.arange(first, stop), np.diff(forest.node_starts[first : stop + 1]))
-        low, high = nodes[:, 1], nodes[:, 2]
+        used, which = np.unique(nodes[:, 0], return_inverse=True)
+        self._keys = _Keys(forest, used)
+        key = self._keys.row[which]
         turned = self._keys.turned[key]
-        low, high = np.where(turned, high, low), np.where(turned, low, high)
-        number = [~child - forest.leaf_starts[tree] for child in (low, high)]
-        beside = [(child < 0) & (heights > 1) for child in (low, high)]
-        most = int(np.diff(forest.leaf_starts[first : stop + 1]).max())
-        dtype = next(t for t in (np.uint8, np.uint16, np.uint32) if most <= np.iinfo(t).max + 1)
-        self._constants = np.concatenate(
-            [numbers[mask] for numbers, mask in zip(number, beside, strict=True)]
-        ).astype(dtype)[:, None]
+        children = np.where(turned[:, None], nodes[:, :0:-1], nodes[:, 1:])
+        inner, higher = children >= 0, heights > 1
+        number = _leaf_numbers(forest, first, stop, children)
+        beside = ~inner & higher[:, None]
+        self._constants = number[beside][:, None]
         order = np.argsort(heights, kind="stable")
         row = np.empty(len(nodes), np.int64)
         row[order] = np.arange(len(nodes)) + len(self._constants)
-        places, taken = [], 0
-        for child, mask in zip((low, high), beside, strict=True):
-            place = np.zeros(len(nodes), np.int64)
-            inner = child >= 0
-            place[inner] = row[child[inner] - start]
-            count = int(np.count_nonzero(mask))
-            place[mask] = np.arange(taken, taken + count)
-            taken += count
-            places.append(place)
-        counts = np.bincount(heights, minlength=2)[1:]
-        lowest, *higher = np.split(order, np.cumsum(counts)[:-1])
-        self._pairs = (
-            key[lowest],
-            number[0][lowest].astype(dtype)[:, None],
-            (number[0] ^ number[1])[lowest].astype(dtype)[:, None],
-        )
-        self._levels = [(key[at], places[0][at], places[1][at]) for at in higher]
+        place = np.zeros(children.shape, np.int64)
+        place[inner] = row[children[inner] - start]
+        place[beside] = np.arange(len(self._constants))
+        lowest, *levels = np.split(order, np.cumsum(np.bincount(heights, minlength=2)[1:])[:-1])
+        low, high = number[lowest].T[:, :, None]
+        self._pairs = key[lowest], low, low ^ high
+        self._levels = [(key[at], *place[at].T) for at in levels]
         self._rows = len(self._constants) + len(nodes)
-        self._trees = []
-        for t in range(first, stop):
-            root = int(forest.roots[t])
-            leaves = forest.leaves[forest.leaf_starts[t] : forest.leaf_starts[t + 1]]
-            columns = [np.ascontiguousarray(column) for column in leaves.T]
-            place_of_root = int(row[root - start]) if root >= 0 else None
-            self._trees.append((place_of_root, int(forest.trees[t, 1]), columns))
+        roots = forest.roots[first:stop]
+        self._trees = [
+            (int(row[root - start]) if root >= 0 else None, *_votes(forest, tree))
+            for tree, root in enumerate(roots.tolist(), first)
+        ]
 
     def add(self, x: Array, total: Array) -> None:
         """Add the leaves that the columns of x [features, rows] reach to total [outputs, rows]."""
@@ -133,21 +117,40 @@ class _Group:
         return values
 
 
+def _leaf_numbers(forest: Forest, first: int, stop: int, children: Array) -> Array:
+    """Return the number within its tree of each child that is a leaf, in the smallest type."""
+    counts = np.diff(forest.leaf_starts[first : stop + 1])
+    starts = np.repeat(forest.leaf_starts[first:stop], counts - 1)
+    most = int(counts.max()) - 1
+    return np.where(children < 0, ~children - starts[:, None], 0).astype(np.min_scalar_type(most))
+
+
+def _votes(forest: Forest, tree: int) -> tuple[int, list[Array]]:
+    """Return the target of a tree, and a column of its leaves for each output it adds to."""
+    leaves = forest.leaves[forest.leaf_starts[tree] : forest.leaf_starts[tree + 1]]
+    return int(forest.trees[tree, 1]), [np.ascontiguousarray(column) for column in leaves.T]
+
+
 class _Keys:
     """The keys that a group of trees asks, in an order in which they are answered together.
 
     Comparisons of one feature with one step each are one call of NumPy. Where NaN means yes,
     ``x < s`` is what is asked, and the answer is turned around.
+
+    Attributes
+    ----------
+    row
+        [used]: where the answer to each key is.
+    turned
+        [used]: by row, whether the answer is turned around.
     """
 
-    def __init__(self, forest: Forest, asked: Array) -> None:
-        used = np.unique(asked)
+    def __init__(self, forest: Forest, used: Array) -> None:
         feature, nan = forest.keys[used, 0], forest.keys[used, 2]
         several = np.diff(forest.step_starts)[used] != 1
         order = np.lexsort((feature, nan, several))
-        self.first = int(used[0]) if len(used) else 0
-        self.row = np.zeros(int(used[-1]) - self.first + 1 if len(used) else 0, np.int64)
-        self.row[used[order] - self.first] = np.arange(len(used))
+        self.row = np.empty(len(used), np.int64)
+        self.row[order] = np.arange(len(used))
         self.turned = ((nan == 1) & ~several)[order]
         plain = used[order][: int(np.count_nonzero(~several))]
         self._steps = forest.steps[forest.step_starts[plain]][:, None]

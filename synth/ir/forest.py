@@ -87,6 +87,11 @@ class Forest:
             heights[level] = height
         return heights
 
+    def steps_of(self, feature: int) -> Array:
+        """Return all steps at which any key asks about a feature."""
+        asked = np.repeat(self.keys[:, 0] == feature, np.diff(self.step_starts))
+        return np.asarray(self.steps[asked])
+
     def extremes(self) -> tuple[Array, Array]:
         """Return the least and the greatest leaf of each tree: [trees, width] each."""
         starts = self.leaf_starts[:-1]

@@ -4,8 +4,10 @@ from projects.stimuli import stimuli
 from synth.evaluate import evaluate
 from synth.exact import Array
 from synth.fixed import Fixed, FixedArray, Format, Overflow, Round
-from synth.ir import Builder, Codes, Graph, Stage
-from synth.ir.ops import Cast, Mul
+from synth.ir import Builder, Codes, Graph, Origin, Stage
+from synth.ir.forest import Forest
+from synth.ir.ops import Cast, Mul, Trees
+from tests.forests import add_forest
 
 
 def one_cast(input_type: Fixed | FixedArray, target: Fixed) -> Graph:
@@ -75,3 +77,24 @@ def test_wide_inputs_stay_within_their_format() -> None:
     assert codes.max() == wide.max
     unsigned = Fixed(signed=False, width=63, frac=0)
     assert stimuli(one_cast(unsigned, BYTE), 60)["x"].min() == 0
+
+
+def test_features_of_trees_lie_next_to_each_step() -> None:
+    """Steps on a grid of 1/16, of which features have 1/16, 1/4 and 1/64."""
+    fracs = (4, 2, 6)
+    formats = FixedArray.stack([Fixed(signed=True, width=10, frac=frac) for frac in fracs])
+    steps = np.array([-37, 5, 80])
+    keys = np.array([[0, 1, 0], [1, 2, 0], [2, 3, 0]])
+    nodes = np.array([[0, ~0, 1], [1, ~1, 2], [2, ~2, ~3]])
+    forest = Forest(steps, keys, nodes, np.arange(4)[:, None], np.array([[3, 0]]), np.zeros(1, int))
+    build = Builder("g", Stage.TYPED)
+    x = build.input("x", Codes.full((3,), formats))
+    operands = add_forest(build, forest, steps=4, leaves=0, base=0)
+    graph = build.graph([build.add(Trees(), x, *operands, name="y", origin=Origin("trees"))])
+    codes = stimuli(graph, 100)["x"]
+    for feature, (step, frac) in enumerate(zip(steps, fracs, strict=True)):
+        passed = int(np.ceil(step / 16 * 2**frac))
+        for wanted in (passed - 1, passed):
+            assert (codes[:, feature] == wanted).sum() > 3
+    assert codes.min() >= -512
+    assert codes.max() <= 511

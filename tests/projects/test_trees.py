@@ -1,8 +1,11 @@
 """Tree ensembles as projects: from a trained model to compiled C++, and what is refused."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import xgboost
 from sklearn.ensemble import RandomForestClassifier
@@ -105,6 +108,65 @@ def test_a_forest_of_votes(tmp_path: Path) -> None:
     )
     bound = 6 * 2.0**-24 + 1e-12
     np.testing.assert_allclose(project.predict(x), forest.predict_proba(x), rtol=0, atol=bound)
+
+
+def network_and_trees() -> onnx.ModelProto:
+    """Return a dense layer, trees that read it, and a second layer beside them both."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "w": rng.normal(size=(4, 3)),
+        "b": rng.normal(size=3),
+        "skip": rng.normal(size=(4, 1)),
+    }
+    forest: dict[str, Any] = {
+        "nodes_treeids": [0] * 5 + [1] * 3,
+        "nodes_nodeids": [0, 1, 2, 3, 4, 0, 1, 2],
+        "nodes_featureids": [0, 1, 0, 0, 0, 2, 0, 0],
+        "nodes_modes": ["BRANCH_LEQ", "BRANCH_LT", *["LEAF"] * 3, "BRANCH_GT", *["LEAF"] * 2],
+        "nodes_values": [0.5, 1.0, 0, 0, 0, 0.25, 0, 0],
+        "nodes_truenodeids": [1, 3, 0, 0, 0, 1, 0, 0],
+        "nodes_falsenodeids": [2, 4, 0, 0, 0, 2, 0, 0],
+        "target_treeids": [0, 0, 0, 1, 1],
+        "target_nodeids": [2, 3, 4, 1, 2],
+        "target_ids": [0] * 5,
+        "target_weights": [0.5, -0.25, 1.0, 0.125, -1.0],
+    }
+    node = onnx.helper.make_node
+    nodes = [
+        node("Gemm", ["x", "w", "b"], ["dense"], "dense"),
+        node("Relu", ["dense"], ["relu"], "relu"),
+        node(
+            "TreeEnsembleRegressor",
+            ["relu"],
+            ["votes"],
+            "forest",
+            domain="ai.onnx.ml",
+            n_targets=1,
+            **forest,
+        ),
+        node("MatMul", ["x", "skip"], ["beside"], "beside"),
+        node("Add", ["votes", "beside"], ["sum"], "sum"),
+        node("Sigmoid", ["sum"], ["y"], "sigmoid"),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "mixed",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 4])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", 1])],
+        [onnx.numpy_helper.from_array(w.astype("float32"), name) for name, w in weights.items()],
+    )
+    opsets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("ai.onnx.ml", 3)]
+    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+
+def test_a_network_and_trees_are_one_project(tmp_path: Path) -> None:
+    model = network_and_trees()
+    x = np.random.default_rng(1).normal(size=(2000, 4)).astype(np.float32)
+    project = synth.convert(model, part=PART, output_dir=tmp_path / "mixed", calibration=x)
+    (expected,) = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+    # Sums of up to six terms below 16, then a function of slope 1/4 and NumPy's exponential.
+    np.testing.assert_allclose(project.predict_float(x), expected, rtol=0, atol=6 * 16 * 2.0**-24)
+    assert project.validate(x).exact
 
 
 def test_what_is_no_ensemble_of_trees_is_named(tmp_path: Path) -> None:
