@@ -1,9 +1,14 @@
 """Small models for the tests of projects: quick to convert and to compile."""
 
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from projects.project import Project, open_project
 from synth.exact import Array
 from synth.ir import Builder, Graph, Origin, Stage, Tensor
 from synth.ir.ops import Add, Dense, Relu, Softmax
@@ -65,3 +70,14 @@ def onnx_mlp(batch: int | str = "batch") -> onnx.ModelProto:
         nodes, "net", ports[:1], ports[1:], [numpy_helper.from_array(weight, "w")]
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def broken(project: Project, folder: Path, path: str, change: Callable[[str], str]) -> Project:
+    """Return a copy of a project in which a file of the firmware is changed."""
+    shutil.copytree(project.folder, folder, ignore=shutil.ignore_patterns("build"))
+    (target,) = folder.glob(path)
+    before = target.read_text()
+    after = change(before)
+    assert after != before
+    target.write_text(after)
+    return open_project(folder)

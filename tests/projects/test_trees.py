@@ -1,5 +1,6 @@
 """Tree ensembles as projects: from a trained model to compiled C++, and what is refused."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from projects.demo.jets import load_jets
 from projects.demo.metrics import efficiency_at
 from synth.errors import ModelError, PrecisionError, ShapeError
 from synth.exact import Array
-from tests.projects.models import PART
+from tests.projects.models import PART, broken
 
 FEATURES = 5
 INTEGERS = "fixed<8,8>"
@@ -58,6 +59,28 @@ def test_integer_inputs_reach_the_leaves_of_the_library(
 
 def test_compiled_trees_compute_every_bit(project: synth.Project) -> None:
     assert project.validate(rows(2000, seed=2)).exact
+
+
+@pytest.mark.parametrize(
+    ("pattern", "change"),
+    [
+        (r"(x >= )(-?\d+)", r"\g<1>1 + \2"),
+        (r"\(k\[(\d+)\] \? (-?\d+) : (-?\d+)\)", r"(k[\1] ? \3 : \2)"),
+        (r"\(k\[(\d+)\] \? (-?\d+) :", r"(k[\1] ? 1 + \2 :"),
+        (r"leaf\[1\] = leaf_t\(tree_(\d+)", "leaf[1] = leaf_t(tree_0"),
+    ],
+    ids=["threshold", "selection", "leaf", "tree"],
+)
+def test_a_changed_forest_is_found(
+    project: synth.Project, tmp_path: Path, pattern: str, change: str
+) -> None:
+    def apply(text: str) -> str:
+        return re.sub(pattern, change, text, count=1)
+
+    validation = broken(project, tmp_path / "p", "firmware/weights/*_forest.h", apply).validate()
+    assert not validation
+    assert validation.first_divergence is not None
+    assert validation.first_divergence.layer == "trees"
 
 
 def test_a_saved_project_is_the_same(project: synth.Project) -> None:

@@ -1,7 +1,6 @@
 """Validation must be able to fail, and say where: the firmware is broken in many places."""
 
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,24 +13,13 @@ from projects.validate import Divergence, Validation, first_divergence
 from quant.agreement import Agreement
 from synth.errors import ToolError
 from synth.evaluate import Evaluator
-from tests.projects.models import PART, events, mlp
+from tests.projects.models import PART, broken, events, mlp
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     folder = tmp_path_factory.mktemp("validated") / "mlp"
     return convert(mlp(), part=PART, output_dir=folder, calibration=events(mlp(), 2000))
-
-
-def broken(project: Project, folder: Path, path: str, change: Callable[[str], str]) -> Project:
-    """Return a copy of a project in which a file of the firmware is changed."""
-    shutil.copytree(project.folder, folder, ignore=shutil.ignore_patterns("build"))
-    (target,) = folder.glob(path)
-    before = target.read_text()
-    after = change(before)
-    assert after != before
-    target.write_text(after)
-    return open_project(folder)
 
 
 def test_the_firmware_is_exact(project: Project) -> None:
