@@ -59,7 +59,7 @@ class CastKernel:
     def __post_init__(self) -> None:
         target = self.op.format.type
         self._rounded = self.op.rounded(self.source)
-        self._checks = self.op.overflows(self._rounded)
+        self.checks = self.op.overflows(self._rounded)
         self._below = bool(np.any(self._rounded.lo < self.op.limits()[0]))
         self._shift = self.source.frac - np.asarray(target.frac)
         self._finest = int(np.max(np.asarray(target.frac)))
@@ -79,7 +79,7 @@ class CastKernel:
         restore = int(self._restore.max())
         operand = 2 * self.source.interval.magnitude + (1 << down)
         code = self._rounded.magnitude
-        if self._checks:
+        if self.checks:
             code += 1 << int(self._width.max())
         return carrier(max(operand, operand << up, (2 * code) << restore))
 
@@ -92,7 +92,7 @@ class CastKernel:
         y = np.multiply(x, self._scale, out=x if owned else None)
         if bool(np.any(self._shift > 0)):
             y = _FLOAT_ROUNDING[self.op.format.rounding](y)
-        if self._checks:
+        if self.checks:
             y = self._limit(y)
         if self._restore.any():
             y *= _power(self._restore, y.dtype)
@@ -131,7 +131,7 @@ class CastKernel:
         codes = integers(x)
         fmt = self.op.format
         result = cast(codes, self.source.frac, fmt.type, fmt.rounding, fmt.overflow)
-        if self.counter is not None and self._checks:
+        if self.counter is not None and self.checks:
             wide = self.op.widened(self._rounded.magnitude.bit_length() + 2)
             rounded = cast(codes, self.source.frac, wide, fmt.rounding)
             outside = (rounded < self._least) | (rounded > self._most)

@@ -1,0 +1,76 @@
+"""Calls of kernels: one printer an operation, or a family of them."""
+
+from collections.abc import Callable
+
+from backends.cpp.kernels.elementwise import print_map
+from backends.cpp.kernels.movement import (
+    print_concat,
+    print_gather,
+    print_pad,
+    print_reshape,
+    print_slice,
+    print_transpose,
+)
+from backends.cpp.kernels.products import print_conv, print_dense, print_matmul
+from backends.cpp.kernels.reductions import print_pool, print_reduce, print_softmax
+from backends.cpp.kernels.trees import print_trees
+from backends.cpp.site import Group, Site
+from synth.ir import Node, Op
+from synth.ir.ops import (
+    Concat,
+    Conv,
+    Dense,
+    Gather,
+    MatMul,
+    MaxPool,
+    Pad,
+    Reduce,
+    Reshape,
+    Slice,
+    Softmax,
+    SumPool,
+    Table,
+    Transpose,
+    Trees,
+)
+
+__all__ = ["fuses", "print_group"]
+
+
+Printer = Callable[[Site, Group], list[str]]
+
+_PRINTERS: dict[type[Op], Printer] = {
+    Concat: print_concat,
+    Conv: print_conv,
+    Dense: print_dense,
+    Gather: print_gather,
+    MatMul: print_matmul,
+    MaxPool: print_pool,
+    Pad: print_pad,
+    Reduce: print_reduce,
+    Reshape: print_reshape,
+    Slice: print_slice,
+    Softmax: print_softmax,
+    SumPool: print_pool,
+    Transpose: print_transpose,
+    Trees: print_trees,
+}
+
+
+def print_group(site: Site, group: Group) -> list[str]:
+    """Return the statements that compute a group.
+
+    Raises
+    ------
+    UnsupportedOp
+        There is no kernel for its operation.
+    """
+    for node in (group.head, *group.then):
+        if isinstance(node.op, Table):
+            site.values.names[node.inputs[1]] = site.shared(node.inputs[1])
+    return _PRINTERS.get(type(group.head.op), print_map)(site, group)
+
+
+def fuses(node: Node) -> bool:
+    """Whether a node's kernel can hand its elements on to a chain of others."""
+    return type(node.op) not in (Softmax, Concat, Pad)

@@ -1,0 +1,116 @@
+"""The session: what a program calls, with types and memory of the user's."""
+
+from collections.abc import Sequence
+
+from backends.cpp.ports import Port
+from backends.text import Lines
+
+__all__ = ["session_lines"]
+
+
+def session_lines(
+    inputs: Sequence[Port], outputs: Sequence[Port], memory: int, weights: int
+) -> list[str]:
+    """Print the struct `Session`; `memory` is what `run` needs for one event, in bytes."""
+    return str(_Session((*inputs, *outputs), len(inputs), memory, weights).lines()).splitlines()
+
+
+class _Session:
+    def __init__(self, ports: tuple[Port, ...], inputs: int, memory: int, weights: int) -> None:
+        self.ports, self.inputs, self.outputs = ports, ports[:inputs], ports[inputs:]
+        self.memory, self.weights = memory, weights
+        self.starts = [memory + sum(p.bytes for p in ports[:i]) for i in range(len(ports))]
+        self.total = memory + sum(port.bytes for port in ports)
+        self.converted = any(port.type != port.held for port in ports)
+        given = [f"const {port.type} *{port.name}" for port in self.inputs]
+        self.parameters = [*given, *(f"{port.type} *{port.name}" for port in self.outputs)]
+
+    def lines(self) -> Lines:
+        lines = Lines()
+        with lines.block("struct Session {", "};"):
+            lines.add(*(f"static constexpr long {p.name}_size = {p.size};" for p in self.ports), "")
+            self._workspaces(lines)
+            if self.weights:
+                self._reading(lines)
+            self._single(lines)
+            self._batch(lines)
+            if len(self.outputs) == 1 and self.outputs[0].type != "bool":
+                self._convenience(lines)
+            if self.weights:
+                lines.add(
+                    "", "std::vector<unsigned char> storage;", "const unsigned char *weights;"
+                )
+        return lines
+
+    def _workspaces(self, lines: Lines) -> None:
+        single = self.total if self.converted else self.memory
+        lines.add(
+            "// The memory of one call at a time: one for each thread, kept from call to call.",
+            f"struct Workspace {{ alignas(64) unsigned char memory[{max(single, 1)}]; }};",
+            "struct BatchWorkspace {",
+            f"    alignas(64) unsigned char memory[{self.total} * lib::block];",
+            "};",
+            "",
+        )
+
+    def _reading(self, lines: Lines) -> None:
+        lines.add("// Reads the weights; throws std::runtime_error if the file is not theirs.")
+        lines.add(f"static constexpr std::size_t weights_size = {self.weights};")
+        with lines.block(
+            "explicit Session(const std::string &path) : storage(weights_size + 64) {", "}"
+        ):
+            lines.add("weights = lib::read_weights(storage.data(), path, weights_size);")
+        lines.add("Session(const Session &) = delete;", "")
+
+    def _call(self, events: str, names: Sequence[str]) -> str:
+        weights = "weights" if self.weights else "nullptr"
+        return f"model::run<{events}>({', '.join([*names, 'work.memory', weights])});"
+
+    def _held(self, lines: Lines, factor: str) -> None:
+        for port, start in zip(self.ports, self.starts, strict=True):
+            where = f"work.memory + {start}{factor}"
+            lines.add(f"auto *const {port.name}_held = reinterpret_cast<{port.held} *>({where});")
+
+    def _single(self, lines: Lines) -> None:
+        lines.add("// One event.")
+        taken = ", ".join([*self.parameters, "[[maybe_unused]] Workspace &work"])
+        with lines.block(f"void infer({taken}) const {{", "}"):
+            if not self.converted:
+                lines.add(self._call("1", [port.name for port in self.ports]))
+                return
+            self._held(lines, "")
+            for port in self.inputs:
+                lines.add(f"lib::convert({port.name}_held, {port.name}, {port.size});")
+            lines.add(self._call("1", [f"{port.name}_held" for port in self.ports]))
+            for port in self.outputs:
+                lines.add(f"lib::convert({port.name}, {port.name}_held, {port.size});")
+
+    def _batch(self, lines: Lines) -> None:
+        lines.add("", "// Events one behind the other.")
+        taken = ", ".join([*self.parameters, "std::size_t events", "BatchWorkspace &work"])
+        with lines.block(f"void infer_batch({taken}) const {{", "}"):
+            self._held(lines, " * lib::block")
+            step = "for (std::size_t first = 0; first < events; first += lib::block) {"
+            with lines.block(step, "}"):
+                lines.add("const std::size_t rest = events - first;")
+                lines.add("const long count = rest < lib::block ? long(rest) : lib::block;")
+                for port in self.inputs:
+                    source = f"{port.name} + first * {port.size}"
+                    lines.add(f"lib::enter({port.name}_held, {source}, {port.size}, count);")
+                lines.add(self._call("lib::block", [f"{port.name}_held" for port in self.ports]))
+                for port in self.outputs:
+                    target = f"{port.name} + first * {port.size}"
+                    lines.add(f"lib::leave({target}, {port.name}_held, {port.size}, count);")
+
+    def _convenience(self, lines: Lines) -> None:
+        (out,) = self.outputs
+        taken = ", ".join(self.parameters[:-1])
+        lines.add("", "// One event, with memory of its own for each call.")
+        with lines.block(f"std::vector<{out.type}> infer({taken}) const {{", "}"):
+            arguments = [port.name for port in self.inputs] + [f"{out.name}.data()", "*work"]
+            lines.add(
+                f"std::vector<{out.type}> {out.name}({out.size});",
+                "const auto work = std::make_unique<Workspace>();",
+                f"infer({', '.join(arguments)});",
+                f"return {out.name};",
+            )
