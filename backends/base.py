@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import Protocol
 
 from synth.errors import SettingsError
-from synth.exact import Array
 from synth.ir import Graph
 
 __all__ = ["Backend", "Command", "Plan", "Settings", "sha256"]
@@ -26,7 +25,7 @@ class Settings:
     name
         Of the project and of its top function: an identifier.
     part
-        The device's full order code.
+        The device's full order code; empty where a backend needs none.
     clock_period
         In nanoseconds.
     interval
@@ -49,7 +48,7 @@ class Settings:
     """
 
     name: str
-    part: str
+    part: str = ""
     clock_period: float = 5.0
     interval: int = 1
     latency: int | None = None
@@ -147,9 +146,13 @@ class Backend(Protocol):
     """A writer of projects."""
 
     name: str
+    needs_part: bool
+    """Whether it writes for a device."""
+    needs_integers: bool
+    """Whether it writes the typed graph only, which must therefore exist."""
 
-    def emit(self, graph: Graph, settings: Settings) -> Plan:
-        """Write a typed graph as a project.
+    def emit(self, imported: Graph, typed: Graph | None, settings: Settings) -> Plan:
+        """Write the graphs of a model as a project.
 
         Raises
         ------
@@ -157,16 +160,4 @@ class Backend(Protocol):
             The graph holds operations, or the settings ask for a style, that it does not print.
         DesignTooLarge
             No tool would survive the design.
-        """
-
-    def golden(
-        self,
-        graph: Graph,
-        settings: Settings,
-        inputs: Mapping[str, Array],
-        outputs: Mapping[str, Array],
-    ) -> Mapping[str, str]:
-        """Format events for the project's test bench: text by path.
-
-        `inputs` and `outputs` are integer codes by value of the graph, [events, *shape].
         """

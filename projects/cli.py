@@ -81,9 +81,11 @@ def _root(
 @app.command()
 def convert(
     model: Annotated[Path, typer.Argument(help="An ONNX file.")],
-    part: Annotated[str, typer.Option(help="The device's full order code.")],
     output_dir: Annotated[Path, typer.Option(help="The project's folder.")],
-    backend: Annotated[str, typer.Option(help="The writer.")] = "vitis",
+    part: Annotated[
+        str | None, typer.Option(help="The device's full order code; cpp needs none.")
+    ] = None,
+    backend: Annotated[str, typer.Option(help="The writer: vitis or cpp.")] = "vitis",
     name: Annotated[str | None, typer.Option(help="Of project and top function.")] = None,
     wires_in: Annotated[
         Texts, typer.Option("--input", help="Format of an input, as x='fixed<16,7>'; repeatable.")

@@ -1,6 +1,7 @@
 """The C++ of the `cpp` backend, compiled and run from Python."""
 
 import ctypes
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,11 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from projects.csim import build_library, read_manifest
+from projects.tools import compiler_version, is_gnu, processor, require_compiler
 from synth.errors import ShapeError, ToolError
 from synth.evaluate import cores
 from synth.exact import Array
 
-__all__ = ["Compiled", "Wire"]
+__all__ = ["Compiled", "Wire", "compile_header"]
+
+_FLAGS = ("-std=c++17", "-O2", "-march=native", "-fPIC", "-shared", "-pthread", "-fno-gnu-unique")
+"""The header itself asks g++ for what its loops need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,48 @@ class Compiled:
             ctypes.c_int(workers),
         )
         return {wire.value: array for wire, array in zip(self.outputs, results, strict=True)}
+
+
+def compile_header(folder: Path, stage: str) -> Compiled:
+    """Compile a project of the `cpp` backend in ``build/``, unless it is there already.
+
+    Parameters
+    ----------
+    folder
+        The project's.
+    stage
+        "float" or "integer".
+
+    Raises
+    ------
+    ProjectError
+        The folder holds no project of the cpp backend.
+    ToolError
+        There is no compiler, or it fails.
+    """
+    folder = folder.resolve()
+    content = read_manifest(folder, "cpp")
+    model = content["models"][stage]
+    compiler = require_compiler()
+    flags = [flag for flag in _FLAGS if "gnu" not in flag or is_gnu(compiler)]
+    key = hashlib.sha256("\0".join([compiler_version(compiler), *flags, processor()]).encode())
+    for path in content["files"]:
+        key.update((folder / path).read_bytes())
+    library = folder / "build" / f"lib{content['name']}-{key.hexdigest()[:16]}.so"
+    if not library.exists():
+        source = f"{content['name']}_bridge.cpp"
+        build_library([compiler, *flags, source], folder, library)
+    return Compiled(
+        model["name"],
+        library,
+        _wires(model["inputs"]),
+        _wires(model["outputs"]),
+        None if model["weights"] is None else folder / model["weights"],
+    )
+
+
+def _wires(ports: Sequence[Mapping[str, Any]]) -> tuple[Wire, ...]:
+    return tuple(Wire(port["value"], tuple(port["shape"]), port["dtype"]) for port in ports)
 
 
 def _rows(feeds: Mapping[str, Array], wire: Wire) -> Array:

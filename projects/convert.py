@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import Backend, Settings
+from backends.cpp import Cpp
 from backends.cstyle import RESERVED, is_identifier
 from backends.vitis import Vitis
 from bdt import quantise as trees
@@ -15,7 +16,8 @@ from projects.options import Options, check_layers, parse_options
 from projects.project import Project
 from projects.record import Record, record_files
 from projects.stimuli import stimuli
-from projects.write import write_files, write_plan
+from projects.vendored import ap_types_files
+from projects.write import write_files
 from quant.calibrate import read_calibration
 from quant.choose import choose
 from quant.precision import parse_precision, parse_wires
@@ -30,7 +32,7 @@ from synth.passes.margin import margin
 
 __all__ = ["convert"]
 
-_BACKENDS = {Vitis.name: Vitis()}
+_BACKENDS: Mapping[str, Backend] = {Vitis.name: Vitis(), Cpp.name: Cpp()}
 _GOLDEN_EVENTS = 64
 """Events that the test bench of a project replays."""
 
@@ -40,7 +42,7 @@ Progress = Callable[[str], None]
 def convert(
     model: Any,
     *,
-    part: str,
+    part: str | None = None,
     output_dir: str | os.PathLike[str],
     backend: str = "vitis",
     name: str | None = None,
@@ -69,11 +71,12 @@ def convert(
     model
         An ONNX file, its bytes or its protobuf; a live Keras or PyTorch model; or a graph.
     part
-        The device's full order code: package and speed grade matter.
+        The device's full order code: package and speed grade matter. Only "cpp" needs none.
     output_dir
         The project's folder. It appears when it is complete, and not at all if anything fails.
     backend
-        The writer: "vitis".
+        The writer: "vitis" for HLS firmware; "cpp" for a C++ header that computes the float model
+        and, where formats are given or chosen, another that computes the integers.
     name
         Of the project and of its top function; by default made from the model's.
     inputs, outputs
@@ -125,7 +128,8 @@ def convert(
         control=control,
         output=output,
     )
-    writer, device = _backend(backend), find(part)
+    writer = _backend(backend)
+    device = _device(part, writer)
     _check_name(name)
     say = progress or (lambda _: None)
     with creating(_folder(output_dir), overwrite=overwrite) as partial:
@@ -136,30 +140,36 @@ def convert(
         if options.output == "margin":
             imported = margin(imported)
         check_layers(options, imported)
-        say("choosing number formats")
-        modes, typed = _quantised(
-            imported,
-            inputs=inputs,
-            outputs=outputs,
-            precision=precision,
-            calibration=calibration,
-        )
-        say("writing the firmware")
+        asked = any(given is not None for given in (inputs, outputs, precision, calibration))
+        modes: dict[str, Any] = {}
+        typed = None
+        if asked or writer.needs_integers:
+            say("choosing number formats")
+            modes, typed = _quantised(
+                imported,
+                inputs=inputs,
+                outputs=outputs,
+                precision=precision,
+                calibration=calibration,
+            )
+        say("writing the project")
         settings = _settings(imported.name, device, options)
-        plan = writer.emit(typed, settings)
+        plan = writer.emit(imported, typed, settings)
         record = Record(
             name=imported.name,
             backend=backend,
-            part=device.code,
+            part=settings.part,
             version=__version__,
             settings=_jsonable(settings),
             modes=modes,
             stages=plan.commands,
         )
-        write_plan(plan, partial)
+        write_files(plan.files, partial)
         write_files(record_files(record, imported, typed), partial)
-        say("writing golden data for the test bench")
-        write_files(_golden(writer, typed, settings), partial)
+        if isinstance(writer, Vitis) and typed is not None:
+            write_files(ap_types_files(), partial / "firmware" / "ap_types")
+            say("writing golden data for the test bench")
+            write_files(_golden(writer, typed, settings), partial)
     return Project(_folder(output_dir), record, imported, typed)
 
 
@@ -167,6 +177,17 @@ def _backend(name: Any) -> Backend:
     if not isinstance(name, str) or name not in _BACKENDS:
         raise SettingsError(f"backend must be one of {', '.join(_BACKENDS)}, not {name!r}")
     return _BACKENDS[name]
+
+
+def _device(part: Any, writer: Backend) -> Part | None:
+    if part is None and not writer.needs_part:
+        return None
+    if part is None:
+        raise SettingsError(
+            f"part is missing: the backend {writer.name!r} writes for a device, so give its full "
+            "order code, such as part='xcvu13p-flga2577-2-e'"
+        )
+    return find(part)
 
 
 def _folder(output_dir: Any) -> Path:
@@ -227,10 +248,10 @@ def _quantised(
     return {name: (wire.rounding, wire.overflow) for name, wire in entering.items()}, typed
 
 
-def _settings(name: str, part: Part, options: Options) -> Settings:
+def _settings(name: str, part: Part | None, options: Options) -> Settings:
     return Settings(
         name=name,
-        part=part.code,
+        part="" if part is None else part.code,
         clock_period=options.clock_period,
         interval=options.interval,
         latency=options.latency,
@@ -249,6 +270,6 @@ def _jsonable(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _golden(writer: Backend, graph: Graph, settings: Settings) -> Mapping[str, str]:
+def _golden(writer: Vitis, graph: Graph, settings: Settings) -> Mapping[str, str]:
     codes = stimuli(graph, _GOLDEN_EVENTS)
     return writer.golden(graph, settings, codes, Evaluator(graph)(codes))

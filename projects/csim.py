@@ -16,14 +16,14 @@ import numpy as np
 
 from backends.vitis.scripts import COMPILE_FLAGS
 from projects.folder import build_folder
-from projects.tools import compiler_version, require_compiler, run_tool
+from projects.tools import compiler_version, is_gnu, require_compiler, run_tool
 from projects.vendored import ap_types_folder
 from projects.words import Wire, from_words, to_words
 from synth.errors import ProjectError, ShapeError, ToolError
 from synth.evaluate import cores
 from synth.exact import Array
 
-__all__ = ["Csim", "compile_csim", "warm_up"]
+__all__ = ["Csim", "build_library", "compile_csim", "read_manifest", "warm_up"]
 
 _PREFIX = '#include "ap_fixed.h"\n#include "ap_int.h"\n#include <thread>\n#include <vector>\n'
 """What every simulation includes: three quarters of its compilation, hence precompiled."""
@@ -150,7 +150,7 @@ def compile_csim(folder: Path, *, trace: bool = False) -> Csim:
         If there is no compiler, or it fails.
     """
     folder = folder.resolve()
-    content = _manifest(folder)
+    content = read_manifest(folder, "vitis", ("name", "inputs", "outputs", "values"))
     name = content["name"]
     compiler = require_compiler()
     flags = [*compile_flags(compiler), *(["-DSYNTH_TRACE"] if trace else [])]
@@ -184,7 +184,16 @@ def build_library(arguments: Sequence[str], cwd: Path, library: Path) -> None:
         made.replace(library)
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(
+    folder: Path, backend: str, keys: Sequence[str] = ("name", "models", "files")
+) -> dict[str, Any]:
+    """Return the manifest of a project of a backend, which must have these keys.
+
+    Raises
+    ------
+    ProjectError
+        The folder holds no such project.
+    """
     path = folder / "manifest.json"
     try:
         content = json.loads(path.read_text("utf-8"))
@@ -192,9 +201,9 @@ def _manifest(folder: Path) -> dict[str, Any]:
         raise ProjectError(
             f"{folder} holds no project: {path.name} cannot be read ({error})"
         ) from None
-    if not isinstance(content, dict) or content.get("backend") != "vitis":
-        raise ProjectError(f"{folder} holds no project of the vitis backend")
-    missing = [key for key in ("name", "inputs", "outputs", "values") if key not in content]
+    if not isinstance(content, dict) or content.get("backend") != backend:
+        raise ProjectError(f"{folder} holds no project of the {backend} backend")
+    missing = [key for key in keys if key not in content]
     if missing:
         raise ProjectError(f"{path} is damaged (no {', '.join(missing)}): convert again")
     return content
@@ -202,8 +211,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 def compile_flags(compiler: str) -> list[str]:
     """Return the flags of C simulation that a compiler knows."""
-    clang = "clang" in compiler_version(compiler)
-    return [flag for flag in COMPILE_FLAGS if not (clang and flag == "-fno-gnu-unique")]
+    gnu = is_gnu(compiler)
+    return [flag for flag in COMPILE_FLAGS if gnu or flag != "-fno-gnu-unique"]
 
 
 def _digest(folder: Path, name: str, words: Sequence[str]) -> str:
@@ -225,7 +234,7 @@ def precompiled(
     read as they are. Without `wait` they are read as they are this time too, and precompiled beside
     that for the next: making them takes longer than one simulation's compiler saves.
     """
-    if "Free Software Foundation" not in compiler_version(compiler):
+    if not is_gnu(compiler):
         return []
     whole = hashlib.sha256("\0".join([compiler_version(compiler), *flags, _PREFIX]).encode())
     for path in sorted(headers.rglob("*.h")):

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from synth.errors import PrecisionError, ShapeError
+from synth.errors import ModelError, PrecisionError, ShapeError
 from synth.exact import Array
 from synth.fixed import Format, Overflow, Round, as_codes, decode, decode_nearest, encode
 from synth.ir import Graph
@@ -34,15 +34,33 @@ class Ports:
     Attributes
     ----------
     imported, typed
-        The float and the integer graph. Inputs have the same names in both; outputs are known to
-        users by the names of the float graph, and correspond by position.
+        The float and the integer graph, None where there is none. Inputs have the same names in
+        both; outputs are known to users by the names of the float graph, and correspond by
+        position.
     modes
         Rounding and overflow by input; nearest and saturating where nothing is said.
     """
 
     imported: Graph
-    typed: Graph
+    typed: Graph | None
     modes: Mapping[str, Modes]
+
+    @property
+    def exact(self) -> Graph:
+        """The integer graph.
+
+        Raises
+        ------
+        ModelError
+            There is none.
+        """
+        if self.typed is None:
+            raise ModelError(
+                f"{self.imported.name!r} was converted without number formats, so it has no "
+                "integer model: convert with calibration= or precision=, or use predict_float and "
+                "compiled"
+            )
+        return self.typed
 
     def floats(self, x: Any, *, missing: bool = False) -> dict[str, Array]:
         """Return input in the model's own element types, [events, *shape] by name.
@@ -78,7 +96,7 @@ class Ports:
         """
         if raw:
             given = self._named(x)
-            return {name: _checked(name, given[name], self.typed) for name in given}
+            return {name: _checked(name, given[name], self.exact) for name in given}
         return {
             name: encode(values, wire.type, wire.rounding, wire.overflow)
             for (name, values), wire in zip(
@@ -90,7 +108,7 @@ class Ports:
     def wires(self) -> dict[str, Format]:
         """The format of each input, with what happens on the way into it."""
         return {
-            name: Format(self.typed.codes(name).format, *self.modes.get(name, _DEFAULT))
+            name: Format(self.exact.codes(name).format, *self.modes.get(name, _DEFAULT))
             for name in self.imported.inputs
         }
 
@@ -98,7 +116,7 @@ class Ports:
         """Return the float64 nearest to input codes, within what the model's own type holds."""
         values = {}
         for name, array in codes.items():
-            value = decode_nearest(array, self.typed.codes(name).format)
+            value = decode_nearest(array, self.exact.codes(name).format)
             dtype = np.dtype(self.imported.tensor(name).dtype)
             if dtype.kind == "f":
                 most = float(np.finfo(dtype).max)
@@ -111,7 +129,7 @@ class Ports:
         named = self.named_outputs(codes)
         if raw:
             return named
-        formats = (self.typed.codes(name).format for name in self.typed.outputs)
+        formats = (self.exact.codes(name).format for name in self.exact.outputs)
         return {
             name: decode(array, fmt)
             for (name, array), fmt in zip(named.items(), formats, strict=True)
@@ -120,7 +138,7 @@ class Ports:
     def nearest_outputs(self, codes: Mapping[str, Array]) -> dict[str, Array]:
         """Return outputs as the float64 nearest to them, for comparison with the float model."""
         named = self.named_outputs(codes)
-        formats = (self.typed.codes(name).format for name in self.typed.outputs)
+        formats = (self.exact.codes(name).format for name in self.exact.outputs)
         return {
             name: decode_nearest(array, fmt)
             for (name, array), fmt in zip(named.items(), formats, strict=True)
@@ -128,7 +146,7 @@ class Ports:
 
     def named_outputs(self, results: Mapping[str, Array]) -> dict[str, Array]:
         """Return outputs of the typed graph under the names that the user knows."""
-        pairs = zip(self.imported.outputs, self.typed.outputs, strict=True)
+        pairs = zip(self.imported.outputs, self.exact.outputs, strict=True)
         return {name: results[typed] for name, typed in pairs}
 
     def _named(self, x: Any) -> dict[str, Array]:

@@ -7,15 +7,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from projects.csim import Csim, compile_csim
+from backends.cpp import Cpp
+from projects.compiled import Compiled, compile_header
 from projects.export import export
 from projects.options import positive
 from projects.ports import Ports, single
 from projects.record import Record, open_record
 from projects.report import Report, make_report
 from projects.run import run_stages
+from projects.simulation import Simulation, simulation
 from projects.validate import Validation, validate
-from synth.errors import ProjectError
+from synth.errors import ProjectError, SettingsError
 from synth.evaluate import Evaluator
 from synth.exact import Array
 from synth.fixed import decode
@@ -43,18 +45,19 @@ class Project:
         Where it stands.
     record
         Its settings.
-    imported, graph
-        The float graph, as read; and the typed graph: the integers that the firmware computes.
+    imported, typed
+        The float graph, as read; and the typed graph, None where no formats were chosen.
     """
 
     folder: Path
     record: Record
     imported: Graph
-    graph: Graph
+    typed: Graph | None
     progress: "Callable[[str], None]" = field(default=lambda _: None)
 
     def __repr__(self) -> str:
-        return f"<Project {self.name}: {self.record.backend}, {self.record.part}, in {self.folder}>"
+        target = ", ".join(filter(None, (self.record.backend, self.record.part)))
+        return f"<Project {self.name}: {target}, in {self.folder}>"
 
     def predict(self, x: Any, *, raw: bool = False) -> Any:
         """Run the exact integer model; no compiler is needed.
@@ -119,6 +122,22 @@ class Project:
         codes = self.ports.codes(x, raw=raw)
         return single(self.ports.outputs(self._csim.run(codes, workers), raw=raw))
 
+    def compiled(self, x: Any, *, threads: int | None = None) -> Any:
+        """Run the float model's C++ (of the backend "cpp"), compiled once, on all cores.
+
+        Raises
+        ------
+        SettingsError
+            The project is of another backend, or `threads` is no positive whole number.
+        ToolError
+            No C++ compiler, or the code does not compile.
+        ShapeError, PrecisionError
+            As `predict_float`.
+        """
+        workers = None if threads is None else positive("threads", threads)
+        feeds = self.ports.floats(x, missing=True)
+        return single(self._compiled.run(feeds, workers))
+
     def validate(self, x: Any = None, *, events: int = 1000, seed: int = 0) -> Validation:
         """Compare the float model, the integer model and the compiled C++.
 
@@ -176,8 +195,19 @@ class Project:
         return export(self.graph, form, path, overwrite=overwrite)
 
     def inspect(self) -> str:
-        """Return the typed graph as a table: layers, formats, intervals, parameters."""
-        return summary(self.graph)
+        """Return the graph as a table: layers, formats, intervals, parameters."""
+        return summary(self.typed or self.imported)
+
+    @property
+    def graph(self) -> Graph:
+        """The typed graph: the integers that firmware and emulators compute.
+
+        Raises
+        ------
+        ModelError
+            The project was converted without number formats.
+        """
+        return self.ports.exact
 
     @property
     def name(self) -> str:
@@ -187,7 +217,7 @@ class Project:
     @cached_property
     def ports(self) -> Ports:
         """The inputs and outputs."""
-        return Ports(self.imported, self.graph, self.record.modes)
+        return Ports(self.imported, self.typed, self.record.modes)
 
     @cached_property
     def _exact(self) -> Evaluator:
@@ -202,8 +232,17 @@ class Project:
         return prepare(self.imported)
 
     @cached_property
-    def _csim(self) -> Csim:
-        return compile_csim(self.folder)
+    def _csim(self) -> Simulation:
+        return simulation(self.folder, self.record.backend)
+
+    @cached_property
+    def _compiled(self) -> Compiled:
+        if self.record.backend != Cpp.name:
+            raise SettingsError(
+                f"{self.name!r} is a project of the backend {self.record.backend!r}: convert with "
+                "backend='cpp' for C++ that computes the float model"
+            )
+        return compile_header(self.folder, "float")
 
     @cached_property
     def _layers(self) -> dict[str, tuple[str, str]]:

@@ -52,10 +52,12 @@ class Record:
     stages: tuple[Command, ...] = ()
 
 
-def record_files(record: Record, imported: Graph, typed: Graph) -> dict[str, bytes]:
+def record_files(record: Record, imported: Graph, typed: Graph | None) -> dict[str, bytes]:
     """Return what stands in the folder ``synth`` of a project, by path."""
     written: dict[str, bytes] = {}
     for stem, graph in zip(_GRAPHS, (imported, typed), strict=True):
+        if graph is None:
+            continue
         text, weights = dump(graph)
         written[f"{stem}.json"] = text.encode("utf-8")
         written[f"{stem}.weights"] = weights
@@ -73,8 +75,8 @@ def record_files(record: Record, imported: Graph, typed: Graph) -> dict[str, byt
     }
 
 
-def open_record(folder: Path) -> tuple[Record, Graph, Graph]:
-    """Read a project's record, its imported and its typed graph.
+def open_record(folder: Path) -> tuple[Record, Graph, Graph | None]:
+    """Read a project's record, its imported and its typed graph, if it has one.
 
     Raises
     ------
@@ -82,7 +84,8 @@ def open_record(folder: Path) -> tuple[Record, Graph, Graph]:
         The folder is no project, was written by a newer synth, or was damaged.
     """
     body = _body(folder)
-    graphs = [_graph(folder, stem, body) for stem in _GRAPHS]
+    imported = _graph(folder, "imported", body)
+    typed = _graph(folder, "typed", body) if "typed.json" in body["files"] else None
     try:
         record = Record(
             name=body["name"],
@@ -95,7 +98,7 @@ def open_record(folder: Path) -> tuple[Record, Graph, Graph]:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ProjectError(f"{folder / MARK} is damaged ({error}): convert again") from error
-    return record, graphs[0], graphs[1]
+    return record, imported, typed
 
 
 def _stage(entry: Mapping[str, Any]) -> Command:

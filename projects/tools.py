@@ -1,6 +1,7 @@
 """Finds the programs that a project needs, and runs them: argument lists, never a shell."""
 
 import os
+import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -9,7 +10,14 @@ from pathlib import Path
 
 from synth.errors import ToolError
 
-__all__ = ["compiler_version", "find_compiler", "require_compiler", "run_tool"]
+__all__ = [
+    "compiler_version",
+    "find_compiler",
+    "is_gnu",
+    "processor",
+    "require_compiler",
+    "run_tool",
+]
 
 
 def find_compiler() -> str | None:
@@ -43,6 +51,21 @@ def require_compiler() -> str:
 def compiler_version(compiler: str) -> str:
     """Return what a compiler says of itself."""
     return run_tool([compiler, "--version"], Path.cwd()).strip()
+
+
+def is_gnu(compiler: str) -> bool:
+    """Whether a compiler is g++."""
+    return "Free Software Foundation" in compiler_version(compiler)
+
+
+@cache
+def processor() -> str:
+    """Return what tells processors apart for which code is compiled: what each can do."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.machine() + platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
 
 
 def run_tool(arguments: Sequence[str], cwd: Path) -> str:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backends.vitis import Vitis
 from projects.csim import compile_csim
 from projects.options import positive
+from projects.simulation import simulation
 from projects.stimuli import stimuli
 from quant.agreement import Agreement, agreement
 from quant.lookup import CUTS
@@ -134,14 +136,14 @@ def validate(project: "Project", x: Any = None, *, events: int = 1000, seed: int
         raise ShapeError("validation needs at least one event: the input given holds none")
     exact = Evaluator(graph, count_overflows=True)
     expected = exact(codes)
-    library = compile_csim(project.folder)
-    got = library.run(codes, None)
+    backend = project.record.backend
+    got = simulation(project.folder, backend).run(codes, None)
     wrong = _differing(expected, got, count)
     found = None
     if wrong.size:
         some = {name: array[wrong[:_TRACED]] for name, array in codes.items()}
-        traced = compile_csim(project.folder, trace=True).trace(some)
         outputs = {name: array[wrong[:_TRACED]] for name, array in got.items()}
+        traced = _trace(project, some) if backend == Vitis.name else {}
         found = first_divergence(graph, some, {**outputs, **traced}, wrong[:_TRACED])
     return Validation(
         name=project.name,
@@ -152,6 +154,10 @@ def validate(project: "Project", x: Any = None, *, events: int = 1000, seed: int
         overflows=_by_layer(graph, exact.overflows),
         agreement=agreement(project.float_outputs(values), ports.nearest_outputs(expected)),
     )
+
+
+def _trace(project: "Project", codes: Mapping[str, Array]) -> dict[str, Array]:
+    return compile_csim(project.folder, trace=True).trace(codes)
 
 
 def _seed(seed: Any) -> int:

@@ -10,7 +10,7 @@ from synth.errors import UnsupportedOp
 from synth.exact import Array, carrier, shift_left
 from synth.ir import Codes, Graph, Node, Stage, Tensor
 
-__all__ = ["CARRIERS", "Values", "literal", "width"]
+__all__ = ["CARRIERS", "Values", "literal", "numpy_name", "width"]
 
 _TYPES = {
     "float32": "float",
@@ -118,6 +118,11 @@ def _tensor_type(kind: Tensor, name: str) -> str:
     if kind.dtype not in _TYPES:
         raise UnsupportedOp(f"value {name!r} holds {kind.dtype}, which C++17 has no type for")
     return _TYPES[kind.dtype]
+
+
+def numpy_name(kind: str) -> str:
+    """Return NumPy's name of a C++ type."""
+    return next(name for name, text in _TYPES.items() if text == kind)
 
 
 def width(kind: str) -> int:

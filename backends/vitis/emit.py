@@ -29,10 +29,13 @@ class Vitis:
     """The backend for AMD's Vitis HLS."""
 
     name = "vitis"
+    needs_part = True
+    needs_integers = True
 
-    def emit(self, graph: Graph, settings: Settings) -> Plan:
+    def emit(self, imported: Graph, typed: Graph | None, settings: Settings) -> Plan:  # noqa: ARG002 -- the firmware is the typed graph
         """See `emit`."""
-        return emit(graph, settings)
+        assert typed is not None
+        return emit(typed, settings)
 
     def golden(
         self,

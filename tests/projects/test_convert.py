@@ -164,7 +164,7 @@ def test_a_name_that_cannot_be_is_refused(tmp_path: Path, name: str) -> None:
     ("options", "error", "message"),
     [
         ({"part": "xcvu13p"}, PartError, "did you mean 'xcvu13p-flga2577-2-e'"),
-        ({"backend": "vivado"}, SettingsError, "backend must be one of vitis, not 'vivado'"),
+        ({"backend": "vivado"}, SettingsError, "backend must be one of vitis, cpp, not 'vivado'"),
         ({"output_dir": 3}, SettingsError, "output_dir must be the path of a folder, not 3"),
         ({"output_dir": ""}, SettingsError, "output_dir must be the path of a folder, not ''"),
         ({"interval": 0}, SettingsError, "interval must be a positive whole number"),
