@@ -1,19 +1,11 @@
-"""Writes a plan and the vendor's types into a folder."""
+"""Writes files into a folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
-from backends.base import Plan
-from projects.vendored import ap_types_files
 from synth.errors import ProjectError
 
-__all__ = ["write_files", "write_plan"]
-
-
-def write_plan(plan: Plan, folder: Path) -> None:
-    """Write a plan's files and ``firmware/ap_types`` below a folder that exists."""
-    write_files(plan.files, folder)
-    write_files(ap_types_files(), folder / "firmware" / "ap_types")
+__all__ = ["write_files"]
 
 
 def write_files(files: Mapping[str, str | bytes], folder: Path) -> None:

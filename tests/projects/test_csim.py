@@ -15,7 +15,7 @@ from backends.vitis import Design, emit, golden_data
 from projects.csim import Csim, cache_folder, compile_csim, warm_up
 from projects.tools import find_compiler, require_compiler, run_tool
 from projects.vendored import ap_types_files, ap_types_folder
-from projects.write import write_files, write_plan
+from projects.write import write_files
 from synth.errors import ProjectError, ShapeError, ToolError
 from synth.evaluate import Evaluator
 from synth.ir import Graph
@@ -27,7 +27,8 @@ GRAPH = dense_network((5, 6, 3))
 
 def make_project(folder: Path, graph: Graph = GRAPH, name: str = "net") -> Path:
     settings = replace(SETTINGS, name=name)
-    write_plan(emit(graph, settings), folder)
+    write_files(emit(graph, settings).files, folder)
+    write_files(ap_types_files(), folder / "firmware" / "ap_types")
     feeds = random_codes(graph, events=7)
     golden = golden_data(Design(graph, settings), feeds, Evaluator(graph)(feeds))
     write_files(golden, folder)
