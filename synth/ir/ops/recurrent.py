@@ -50,7 +50,8 @@ class Recurrent(Op):
     activations, alphas, betas
         The functions (see `ACTIVATIONS`) in the order of ONNX's f, g and h, and their parameters.
     clip
-        Operands of activations are clamped to so much on either side of zero.
+        The sums of gates are clamped to so much on either side of zero; the cell is not, as in
+        onnxruntime.
     """
 
     arity: ClassVar[tuple[int, int]] = (3, 8)
@@ -124,10 +125,14 @@ class Recurrent(Op):
         """Return the states after a step; `inputs` is what x contributes, the bias included."""
         raise NotImplementedError
 
-    def activate(self, which: int, x: Array) -> Array:
-        """Apply one of the activations to a sum, which is clamped before."""
+    def gate(self, which: int, x: Array) -> Array:
+        """Apply one of the activations to the sum of a gate, which is clamped before."""
         if self.clip != np.inf:
             x = np.clip(x, x.dtype.type(-self.clip), x.dtype.type(self.clip))
+        return self.activate(which, x)
+
+    def activate(self, which: int, x: Array) -> Array:
+        """Apply one of the activations."""
         function = ACTIVATIONS[self.activations[which]]
         with np.errstate(all="ignore"):
             return function(x, self.alphas[which], self.betas[which])
@@ -159,7 +164,7 @@ class Rnn(Recurrent):
         recurrent: Array,
         given: Mapping[Extra, Array],
     ) -> list[Array]:
-        return [self.activate(0, inputs + product(state[0], recurrent))]
+        return [self.gate(0, inputs + product(state[0], recurrent))]
 
 
 @dataclass(frozen=True)
@@ -185,13 +190,13 @@ class Gru(Recurrent):
         (h,) = state
         size = h.shape[-1]
         sums = product(h, recurrent if self.linear_before_reset else recurrent[..., : 2 * size])
-        z, r = (self.activate(0, _gate(inputs, i, size) + _gate(sums, i, size)) for i in (0, 1))
+        z, r = (self.gate(0, _gate(inputs, i, size) + _gate(sums, i, size)) for i in (0, 1))
         inner = given["bias"][..., 3 * size :] if "bias" in given else h.dtype.type(0)
         if self.linear_before_reset:
             own = r * (_gate(sums, 2, size) + inner)
         else:
             own = product(r * h, recurrent[..., 2 * size :]) + inner
-        n = self.activate(1, _gate(inputs, 2, size) + own)
+        n = self.gate(1, _gate(inputs, 2, size) + own)
         return [(1 - z) * n + z * h]
 
 
@@ -220,13 +225,13 @@ class Lstm(Recurrent):
         size = h.shape[-1]
         sums = inputs + product(h, recurrent)
 
-        def gate(index: int, cell: Array) -> Array:
+        def opened(index: int, cell: Array) -> Array:
             total = _gate(sums, index, size)
             if "peepholes" in given:
                 total = total + _gate(given["peepholes"], index, size) * cell
-            return self.activate(0, total)
+            return self.gate(0, total)
 
-        i = gate(0, c)
-        f = 1 - i if self.input_forget else gate(2, c)
-        c = f * c + i * self.activate(1, _gate(sums, 3, size))
-        return [gate(1, c) * self.activate(2, c), c]
+        i = opened(0, c)
+        f = 1 - i if self.input_forget else opened(2, c)
+        c = f * c + i * self.gate(1, _gate(sums, 3, size))
+        return [opened(1, c) * self.activate(2, c), c]
