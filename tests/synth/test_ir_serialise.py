@@ -171,6 +171,14 @@ def put(path: str, value: object) -> Callable[[dict[str, Any]], object]:
     return change
 
 
+GRU = {
+    "activations": ["sigmoid", "tanh"],
+    "alphas": ["0.0"] * 2,
+    "betas": ["0.0"] * 2,
+    "extras": [],
+    "clip": "inf",
+}
+
 BROKEN: list[tuple[str, object, type[SynthError], str]] = [
     ("schema", 99, FormatError, "schema 99, and this version reads 1: open it with"),
     ("schema", None, FormatError, "schema None"),
@@ -193,6 +201,12 @@ BROKEN: list[tuple[str, object, type[SynthError], str]] = [
     ("nodes.0.op", {"op": "Elu", "alpha": "nan"}, FormatError, "'nan' is not a number"),
     ("nodes.0.op", {"op": "Elu", "alpha": "x"}, FormatError, "'x' is not a number"),
     ("nodes.0.op", {"op": "Elu", "alpha": 1}, FormatError, "1 is not a number"),
+    (
+        "nodes.0.op",
+        {"op": "Gru", **GRU, "linear_before_reset": 2},
+        FormatError,
+        "2 is neither 0 nor 1",
+    ),
     ("nodes.0.op", {"op": "Elu", "alpha": "1.0"}, GraphError, "Elu has no place in the typed"),
     ("nodes.0.inputs", ["x"], GraphError, "Dense takes 2 to 3 operands"),
     ("nodes.0.inputs", "x", FormatError, "'x' is not a list of names"),
