@@ -132,9 +132,12 @@ def _wanted(call: Call, spatial: Shape, strides: Shape) -> Shape | None:
 
 
 def _removed(call: Call, natural: int, wanted: int) -> tuple[int, int]:
-    """Return what the result loses at both ends; it grows at its end only, as in onnxruntime."""
+    """Return what the result loses at both ends.
+
+    As in onnxruntime, only an explicit `output_shape` makes it grow, and at its end only.
+    """
     if wanted >= natural:
-        return 0, natural - wanted
+        return 0, natural - wanted if call.integers("output_shape") else 0
     return same_pads(natural - wanted, upper=call.text("auto_pad", "NOTSET") == "SAME_UPPER")
 
 
