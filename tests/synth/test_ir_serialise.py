@@ -147,7 +147,7 @@ def test_the_digest_sees_weights_names_and_formats() -> None:
 
 
 def test_constants_that_cannot_be_saved() -> None:
-    for value, words in ((np.array([np.nan]), "NaN or infinity"), (np.array(["a"]), "of <U1")):
+    for value, words in ((np.array([np.nan]), "NaN"), (np.array(["a"]), "of <U1")):
         build, x = imported()
         graph = build.graph([x, build.constant(value)])
         with pytest.raises(GraphError, match=words):
@@ -287,12 +287,12 @@ def test_operations_too_large_are_refused_before_they_compute(op: object, words:
         load(json.dumps(content), b"")
 
 
-def test_floats_in_the_weights_must_be_finite() -> None:
+def test_floats_in_the_weights_must_be_numbers() -> None:
     build, x = imported((1,))
     text, weights = dump(build.graph([build.add(Add(), x, build.constant(np.ones(1)))]))
-    bad = np.array([np.inf]).tobytes()
+    bad = np.array([np.nan]).tobytes()
     text = text.replace(hashlib.sha256(weights).hexdigest(), hashlib.sha256(bad).hexdigest())
-    with pytest.raises(FormatError, match="constant 'constant' holds NaN or infinity"):
+    with pytest.raises(FormatError, match="constant 'constant' holds NaN"):
         load(text, bad)
 
 

@@ -3,9 +3,11 @@
 from synth.onnx.ops import (
     activation,
     arithmetic,
+    attention,
     constant,
     convolution,
     einsum,
+    gelu,
     indexing,
     linear,
     logic,
@@ -17,15 +19,18 @@ from synth.onnx.ops import (
     reduction,
     reshaping,
     resizing,
+    rotary,
     softmax,
 )
 
 __all__ = [
     "activation",
     "arithmetic",
+    "attention",
     "constant",
     "convolution",
     "einsum",
+    "gelu",
     "indexing",
     "linear",
     "logic",
@@ -37,5 +42,6 @@ __all__ = [
     "reduction",
     "reshaping",
     "resizing",
+    "rotary",
     "softmax",
 ]
