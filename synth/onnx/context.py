@@ -18,7 +18,7 @@ from synth.ir.op import Op
 from synth.ir.ops import Add, Compare, Concat, Maximum, Minimum, Movement, Reshape, Select
 from synth.ir.types import Shape, Tensor
 from synth.onnx.inputs import LARGEST, LONGEST
-from synth.onnx.records import NodeRecord
+from synth.onnx.records import ModelRecord, NodeRecord
 
 __all__ = ["Call", "Value"]
 
@@ -76,6 +76,8 @@ class Call:
     inputs: tuple[Value | None, ...]
     used: tuple[bool, ...]
     builder: Builder
+    inline: Callable[[ModelRecord], list[Value]] | None = None
+    """Reads a graph among the node's attributes, in place of the node, and returns its results."""
 
     # Operands
 
@@ -172,6 +174,13 @@ class Call:
         if isinstance(value, tuple) and all(isinstance(text, str) for text in value):
             return tuple(text for text in value if isinstance(text, str))
         return self._malformed(name, "a list of texts")
+
+    def branch(self, name: str) -> list[Value]:
+        """Read a graph that is an attribute, and return its results."""
+        value = self._attribute(name, None)
+        if not isinstance(value, ModelRecord) or value.inputs or self.inline is None:
+            return self._malformed(name, "a graph without inputs")
+        return self.inline(value)
 
     def _attribute(self, name: str, default: object) -> object:
         value = self.node.attributes.get(name, default)
