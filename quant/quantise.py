@@ -253,6 +253,11 @@ class _Quantiser:
     def _constant(self, name: str, node: Node, position: int, fracs: list[int]) -> str:
         values = np.asarray(self.source.constants[name])
         origin = self.source.origins[name]
+        if not np.isfinite(values).all():
+            raise PrecisionError(
+                f"layer {origin.layer!r}: constant {name!r} is infinite somewhere (a mask?), which "
+                "no number format holds; use a finite number of the size of the other operand"
+            )
         adds = position == 2 or not isinstance(node.op, Dense | Conv | Mul | MatMul)
         role = "bias" if adds else "weight"
         wish = self._wish(role, origin, self.source.origins[node.output])

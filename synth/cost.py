@@ -39,8 +39,10 @@ from synth.ir.ops import (
     Elu,
     Function,
     Gather,
+    Gru,
     HardSigmoid,
     LeakyRelu,
+    Lstm,
     MatMul,
     Maximum,
     MaxPool,
@@ -52,6 +54,7 @@ from synth.ir.ops import (
     Reduce,
     Relu,
     Reshape,
+    Rnn,
     Select,
     Selu,
     Slice,
@@ -233,6 +236,7 @@ RULES: Mapping[type[Op], Callable[[Graph, Node], Cost]] = MappingProxyType(
         **dict.fromkeys((Relu, Select, Cast), _nothing),
         **dict.fromkeys((Concat, Gather, Pad, Reshape, Slice, Transpose), _nothing),
         **dict.fromkeys((Clip, Elu, Function, HardSigmoid, LeakyRelu), _nothing),
+        **dict.fromkeys((Gru, Lstm, Rnn), _nothing),
         **dict.fromkeys((Selu, Softmax, Softplus, Softsign), _nothing),
     }
 )

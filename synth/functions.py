@@ -5,6 +5,7 @@ table entries are rounded correctly: the platform's libm has no part in what is 
 mpmath is loaded when the first table is made.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -52,6 +53,13 @@ def _sigmoid(x: Array) -> Array:
         return np.asarray(1 / (1 + np.exp(-x)))
 
 
+def _erf(x: Array) -> Array:
+    return np.asarray(_exact_erf(x), x.dtype)
+
+
+_exact_erf = np.frompyfunc(math.erf, 1, 1)
+
+
 def _silent(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
     def call(x: Array) -> Array:
         with np.errstate(all="ignore"):
@@ -61,6 +69,7 @@ def _silent(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
 
 
 FUNCTIONS: dict[str, Definition] = {
+    "erf": Definition(_erf, lambda mp, x: mp.erf(x)),
     "exp": Definition(_silent(np.exp), lambda mp, x: mp.exp(x), domain=(-_FAR, _FAR)),
     "log": Definition(_silent(np.log), lambda mp, x: mp.log(x), domain=(0.0, np.inf)),
     "tanh": Definition(np.tanh, lambda mp, x: mp.tanh(x)),

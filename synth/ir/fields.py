@@ -148,6 +148,12 @@ def _float(data: Any, where: str) -> float:
     return value
 
 
+def _flag(data: Any, where: str) -> bool:
+    if data not in (0, 1):
+        raise FormatError(f"{where}: {data!r} is neither 0 nor 1")
+    return bool(data)
+
+
 def _string(data: Any, where: str) -> str:
     if not isinstance(data, str):
         raise FormatError(f"{where}: {data!r} is not a string")
@@ -180,6 +186,7 @@ _WINDOW = [field.name for field in fields(Window)]
 _WINDOW_LIMIT = 1 << 20
 
 _PLAIN: dict[Any, Callable[[Any, str], Any]] = {
+    bool: _flag,
     int: whole,
     float: _float,
     str: _string,

@@ -44,7 +44,7 @@ def dump(graph: Graph) -> tuple[str, bytes]:
     Raises
     ------
     GraphError
-        A constant has no portable form (NaN, infinity, strings, objects).
+        A constant has no portable form (NaN, strings, objects).
     """
     parts: list[bytes] = []
     offset = 0
@@ -146,8 +146,8 @@ def _constant(graph: Graph, name: str) -> tuple[bytes, dict[str, Any]]:
         return _code_bytes(value, size), {**described, "frac": kind.frac, "item_bytes": size}
     if value.dtype.name not in _DTYPES:
         raise GraphError(f"constant {name!r} of {value.dtype} cannot be saved")
-    if value.dtype.kind == "f" and not np.isfinite(value).all():
-        raise GraphError(f"constant {name!r} holds NaN or infinity and cannot be saved")
+    if value.dtype.kind == "f" and np.isnan(value).any():
+        raise GraphError(f"constant {name!r} holds NaN and cannot be saved")
     ordered = value.astype(value.dtype.newbyteorder("<"))
     return ordered.tobytes(), {**described, "dtype": value.dtype.name}
 
@@ -263,8 +263,8 @@ def _load_constant(build: Builder, entry: Any, weights: bytes, offset: int) -> i
         if stored.kind == "b" and raw.strip(b"\0\1"):
             raise FormatError(f"{where} holds bytes that are no bools")
         value = np.frombuffer(raw, stored.newbyteorder("<")).astype(stored).reshape(shape)
-        if stored.kind == "f" and not np.isfinite(value).all():
-            raise FormatError(f"{where} holds NaN or infinity")
+        if stored.kind == "f" and np.isnan(value).any():
+            raise FormatError(f"{where} holds NaN")
         added = build.constant(value, name=name, origin=origin)
     _check_unique(name, added)
     return end

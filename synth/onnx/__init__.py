@@ -1,22 +1,24 @@
 """Reads ONNX models, opset 6 to 23, into imported graphs.
 
-`read` is all that others need. Quantisers and other operators of custom domains are added by
-handlers that register themselves with `synth.onnx.registry.handles`.
+`read` is all that others need. Operators of custom domains are added by `handles`; see
+docs/custom-operators.md.
 """
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from synth.ir.graph import Graph
+from synth.onnx.context import Call, Value
 from synth.onnx.protobuf import load
 from synth.onnx.reader import build_graph
+from synth.onnx.registry import handles
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from synth.onnx.protobuf import ModelProto
 
-__all__ = ["read"]
+__all__ = ["Call", "Value", "handles", "read"]
 
 
 def read(

@@ -15,12 +15,16 @@ from synth.errors import FormatError, ShapeError, UnsupportedOp
 from synth.exact import Array
 from synth.ir.graph import Builder, Origin
 from synth.ir.op import Op
-from synth.ir.ops import Reshape
+from synth.ir.ops import Add, Compare, Concat, Maximum, Minimum, Movement, Reshape, Select
 from synth.ir.types import Shape, Tensor
 from synth.onnx.inputs import LARGEST, LONGEST
-from synth.onnx.records import NodeRecord
+from synth.onnx.records import ModelRecord, NodeRecord
 
 __all__ = ["Call", "Value"]
+
+
+_BOUNDED = (Add, Compare, Concat, Maximum, Minimum, Movement, Select)
+"""Operations whose constants may be infinite: masks and bounds, but not weights."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +76,8 @@ class Call:
     inputs: tuple[Value | None, ...]
     used: tuple[bool, ...]
     builder: Builder
+    inline: Callable[[ModelRecord], list[Value]] | None = None
+    """Reads a graph among the node's attributes, in place of the node, and returns its results."""
 
     # Operands
 
@@ -169,6 +175,13 @@ class Call:
             return tuple(text for text in value if isinstance(text, str))
         return self._malformed(name, "a list of texts")
 
+    def branch(self, name: str) -> list[Value]:
+        """Read a graph that is an attribute, and return its results."""
+        value = self._attribute(name, None)
+        if not isinstance(value, ModelRecord) or value.inputs or self.inline is None:
+            return self._malformed(name, "a graph without inputs")
+        return self.inline(value)
+
     def _attribute(self, name: str, default: object) -> object:
         value = self.node.attributes.get(name, default)
         if value is None:
@@ -219,7 +232,7 @@ class Call:
         arrays = [x.array[None] for x in operands if x.array is not None]
         if len(arrays) == len(operands):
             return self.constant(self.fold(op.evaluate, *arrays)[0], like=operands[0])
-        names = [self._placed(x) for x in operands]
+        names = [self._placed(x, bounds=isinstance(op, _BOUNDED)) for x in operands]
         origin = Origin(self.node.layer, role)
         name = self.builder.add(op, *names, name=str(origin), origin=origin)
         kind = self.builder.types[name]
@@ -259,11 +272,12 @@ class Call:
         """Return a value of the graph: a known one becomes a constant there."""
         return x if x.array is None else Value(self._placed(x), x.shape, x.dtype)
 
-    def _placed(self, x: Value) -> str:
+    def _placed(self, x: Value, *, bounds: bool = False) -> str:
         if x.array is None:
             return x.name
-        if x.array.dtype.kind == "f" and not np.isfinite(x.array).all():
-            bad = np.argwhere(~np.isfinite(x.array))
+        wrong = np.isnan if bounds else lambda array: ~np.isfinite(array)
+        if x.array.dtype.kind == "f" and wrong(x.array).any():
+            bad = np.argwhere(wrong(x.array))
             raise FormatError(
                 f"{self.node}: tensor {x.name!r} holds {len(bad)} values that are NaN or infinite, "
                 f"the first at {bad[0].tolist()}; a weight must be finite"

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any
 
-from synth.errors import FormatError, ShapeError, UnsupportedOp
+from synth.errors import FormatError, ShapeError
 from synth.ir.types import Shape, Tensor
 from synth.onnx.records import InputRecord
 
@@ -29,10 +29,6 @@ def input_types(inputs: Sequence[InputRecord], dimensions: Mapping[str, int]) ->
     _check_dimensions(inputs, dimensions)
     types = {}
     for record in inputs:
-        if record.dtype not in ("float32", "float64"):
-            raise UnsupportedOp(
-                f"input {record.name!r} holds {record.dtype}; only floating-point inputs are read"
-            )
         shape = _shape(record, dimensions)
         if math.prod(shape) > LARGEST:
             raise FormatError(

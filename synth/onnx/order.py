@@ -1,6 +1,7 @@
 """The order in which nodes can be read; what cannot be put into one is refused."""
 
 from collections import deque
+from collections.abc import Iterable
 
 from synth.errors import FormatError
 from synth.onnx.records import ModelRecord, NodeRecord
@@ -8,8 +9,10 @@ from synth.onnx.records import ModelRecord, NodeRecord
 __all__ = ["sort_nodes"]
 
 
-def sort_nodes(model: ModelRecord) -> list[NodeRecord]:
+def sort_nodes(model: ModelRecord, outside: Iterable[str] = ()) -> list[NodeRecord]:
     """Return the nodes so that each stands behind those that it reads; the file's order if it can.
+
+    Values from `outside` are there already.
 
     Raises
     ------
@@ -18,9 +21,9 @@ def sort_nodes(model: ModelRecord) -> list[NodeRecord]:
         cycle.
     """
     producers = _producers(model)
-    given = {*model.initializers, *(record.name for record in model.inputs)}
+    given = {*outside, *model.initializers, *(record.name for record in model.inputs)}
     for node in model.nodes:
-        for name in filter(None, node.inputs):
+        for name in node.reads:
             if name not in producers and name not in given:
                 raise FormatError(f"{node} reads {name!r}, which nothing in the model computes")
     for name in model.outputs:
@@ -52,7 +55,7 @@ def _sorted(model: ModelRecord, producers: dict[str, NodeRecord]) -> list[NodeRe
     """Kahn's algorithm; ready nodes leave in the order of the file."""
     waits, readers = {}, dict[NodeRecord, list[NodeRecord]]()
     for node in model.nodes:
-        sources = {producers[name] for name in node.inputs if name in producers}
+        sources = {producers[name] for name in node.reads if name in producers}
         waits[node] = len(sources)
         for source in sources:
             readers.setdefault(source, []).append(node)

@@ -8,6 +8,7 @@ rejects the domains of quantisers, and what it checks is checked here and by the
 import math
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from onnx import AttributeProto, ModelProto, TensorProto, numpy_helper
 from synth.errors import FormatError, UnsupportedOp
 from synth.exact import Array
 from synth.onnx.external import read_external
-from synth.onnx.records import Attribute, InputRecord, ModelRecord, NodeRecord, Opaque
+from synth.onnx.records import Attribute, InputRecord, ModelRecord, NodeRecord, Opaque, Reference
 
 __all__ = ["ModelProto", "load"]
 
@@ -67,16 +68,36 @@ def load(model: str | Path | bytes | ModelProto) -> ModelRecord:
     graph = proto.graph
     if graph.sparse_initializer:
         raise FormatError(f"{source} holds sparse initializers; export it with dense weights")
+    default = Path(model).stem if isinstance(model, str | Path) else graph.name
+    functions = {(_domain(f.domain), f.name): _function(f, folder, source) for f in proto.functions}
+    body = _graph(graph, folder, source)
+    return replace(body, name=default or "model", opsets=opsets, functions=functions)
+
+
+def _graph(graph: onnx.GraphProto, folder: Path | None, source: str) -> ModelRecord:
     _unique(source, "initializer", (tensor.name for tensor in graph.initializer))
     initializers = {tensor.name: _array(tensor, folder) for tensor in graph.initializer}
-    default = Path(model).stem if isinstance(model, str | Path) else graph.name
     return ModelRecord(
-        name=default or "model",
-        opsets=opsets,
+        name=graph.name,
+        opsets={},
         inputs=tuple(_input(x) for x in graph.input if x.name not in initializers),
         outputs=tuple(x.name for x in graph.output),
         initializers=initializers,
         nodes=tuple(_node(node, folder) for node in graph.node),
+    )
+
+
+def _function(function: onnx.FunctionProto, folder: Path | None, source: str) -> ModelRecord:
+    where = onnx.NodeProto(op_type=function.name, name=f"{source}'s function")
+    defaults = {x.name: _attribute(x, where, folder) for x in function.attribute_proto}
+    return ModelRecord(
+        name=function.name,
+        opsets={_domain(entry.domain): entry.version for entry in function.opset_import},
+        inputs=tuple(InputRecord(name, "float32", None) for name in function.input),
+        outputs=tuple(function.output),
+        initializers={},
+        nodes=tuple(_node(node, folder) for node in function.node),
+        defaults=defaults,
     )
 
 
@@ -165,6 +186,7 @@ def _element(code: int, where: str) -> str:
 
 def _node(node: onnx.NodeProto, folder: Path | None) -> NodeRecord:
     attributes = {item.name: _attribute(item, node, folder) for item in node.attribute}
+    graphs = [value for value in attributes.values() if isinstance(value, ModelRecord)]
     return NodeRecord(
         op_type=node.op_type,
         domain=_domain(node.domain),
@@ -172,12 +194,17 @@ def _node(node: onnx.NodeProto, folder: Path | None) -> NodeRecord:
         inputs=tuple(node.input),
         outputs=tuple(node.output),
         attributes=attributes,
+        captured=tuple(dict.fromkeys(name for graph in graphs for name in graph.free)),
     )
 
 
 def _attribute(item: AttributeProto, node: onnx.NodeProto, folder: Path | None) -> Attribute:
     kinds = AttributeProto
     where = f"attribute {item.name!r} of {node.op_type} node {node.name!r}"
+    if item.ref_attr_name:
+        return Reference(item.ref_attr_name)
+    if item.type == kinds.GRAPH:
+        return _graph(item.g, folder, where)
     if item.type == kinds.TENSOR:
         return _array(item.t, folder, where)
     if item.type in (kinds.STRING, kinds.STRINGS):

@@ -1,22 +1,31 @@
 """What a model file says, as plain Python: no protobuf beyond `synth.onnx.protobuf`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from synth.exact import Array
 
-__all__ = ["Attribute", "InputRecord", "ModelRecord", "NodeRecord", "Opaque"]
+__all__ = ["Attribute", "InputRecord", "ModelRecord", "NodeRecord", "Opaque", "Reference"]
 
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """An attribute that no handler reads: a subgraph, a sparse tensor, a type."""
+    """An attribute that no handler reads: a sparse tensor, a type, a list of subgraphs."""
 
     kind: str
 
 
-Attribute = (
-    int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | Array | Opaque
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """An attribute that a function takes from the node that calls it."""
+
+    name: str
+
+
+Attribute: TypeAlias = (
+    "int | float | str | tuple[int, ...] | tuple[float, ...] | tuple[str, ...] | Array"
+    " | Opaque | Reference | ModelRecord"
 )
 
 
@@ -40,7 +49,13 @@ class InputRecord:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NodeRecord:
-    """One node. An omitted optional operand or result is an empty name."""
+    """One node. An omitted optional operand or result is an empty name.
+
+    Attributes
+    ----------
+    captured
+        What its subgraphs read of the values around the node.
+    """
 
     op_type: str
     domain: str
@@ -48,6 +63,12 @@ class NodeRecord:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Attribute]
+    captured: tuple[str, ...] = ()
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """All values that the node needs: its operands, but for omitted ones, and captured ones."""
+        return (*filter(None, self.inputs), *self.captured)
 
     @property
     def layer(self) -> str:
@@ -60,7 +81,18 @@ class NodeRecord:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ModelRecord:
-    """A model: its graph, and the version of each operator set (domain "" is ONNX's own)."""
+    """A graph: that of a model, of an attribute (a branch), or the body of a function.
+
+    Attributes
+    ----------
+    opsets
+        The version of each operator set (domain "" is ONNX's own); none in an attribute, whose
+        versions are those around it.
+    functions
+        Of the model, by domain and name.
+    defaults
+        Attributes of a function for nodes that do not state them.
+    """
 
     name: str
     opsets: Mapping[str, int]
@@ -68,3 +100,13 @@ class ModelRecord:
     outputs: tuple[str, ...]
     initializers: Mapping[str, Array]
     nodes: tuple[NodeRecord, ...]
+    functions: Mapping[tuple[str, str], "ModelRecord"] = field(default_factory=dict)
+    defaults: Mapping[str, Attribute] = field(default_factory=dict)
+
+    @property
+    def free(self) -> tuple[str, ...]:
+        """What the graph reads and does not define."""
+        own = {*self.initializers, *(record.name for record in self.inputs)}
+        own.update(name for node in self.nodes for name in node.outputs)
+        read = [name for node in self.nodes for name in node.reads]
+        return tuple(name for name in dict.fromkeys([*read, *self.outputs]) if name not in own)

@@ -5,6 +5,8 @@ from functools import cache
 from importlib.metadata import distribution
 from typing import TYPE_CHECKING
 
+from synth.errors import SettingsError
+
 if TYPE_CHECKING:
     from synth.onnx.context import Call, Value
 
@@ -21,12 +23,22 @@ def handles(*op_types: str, since: int = 1, domain: str = "") -> Callable[[Handl
     A handler receives the node as a `Call`, adds operations to the graph through it, and returns
     the node's results: one value, or a sequence if the operator has several. None stands for a
     result of text: an output of the model is left out then, and a node that reads it is refused.
+    Of a domain other than ONNX's own, the latest registration counts.
+
+    Raises
+    ------
+    SettingsError
+        The operator is one of ONNX's own, which has a reader.
     """
 
     def register(handler: Handler) -> Handler:
         for op_type in op_types:
             versions = _HANDLERS.setdefault((domain, op_type), {})
-            assert since not in versions, f"two handlers for {op_type} since {since}"
+            if not domain and since in versions:
+                raise SettingsError(
+                    f"ONNX's own {op_type} since version {since} has a reader already; "
+                    'register yours for a domain: handles(..., domain="my.domain")'
+                )
             versions[since] = handler
         return handler
 

@@ -35,13 +35,14 @@ from synth.ir.ops import (
     Sub,
 )
 from synth.passes.rewrite import Rewrite, Rule, rewrite
+from synth.passes.unroll import unroll
 
 __all__ = ["decompose"]
 
 
 def decompose(graph: Graph) -> Graph:
     """Return the graph with nothing but operations that have a typed form, and `Function`."""
-    return rewrite(graph, _RULES)
+    return rewrite(unroll(graph), _RULES)
 
 
 def _softmax(work: Rewrite, node: Node) -> str:

@@ -11,13 +11,22 @@ from synth.errors import PrecisionError
 from synth.evaluate import Evaluator
 from synth.fixed import Fixed, FixedArray, parse_format
 from synth.ir import Builder, Graph, Origin, Stage, Tensor
-from synth.ir.ops import Cast, Dense, Function, Mul, SumPool, Table
+from synth.ir.ops import Add, Cast, Dense, Function, Mul, SumPool, Table
 from synth.ir.windows import Window
 from tests.quant.networks import events, perceptron, softmax
 
 
 def casts(graph: Graph) -> dict[str, str]:
     return {n.output: str(n.op.format) for n in graph.nodes if isinstance(n.op, Cast)}
+
+
+def test_a_mask_of_minus_infinity_has_no_format() -> None:
+    build = Builder("mask", Stage.IMPORTED)
+    x = build.input("x", Tensor((2,)))
+    mask = build.constant(np.array([0.0, -np.inf], np.float32), name="mask")
+    graph = build.graph([build.add(Add(), x, mask, name="y", origin=Origin("y"))])
+    with pytest.raises(PrecisionError, match="layer 'mask': constant 'mask' is infinite somewhere"):
+        quantise(graph, Wishes(parse_precision("fixed<16,6>")))
 
 
 def test_a_relu_acts_on_the_exact_sum_and_the_cast_stands_behind_it() -> None:

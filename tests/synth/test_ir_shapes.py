@@ -29,6 +29,7 @@ from synth.ir.ops import (
     Reduce,
     Relu,
     Reshape,
+    Rnn,
     Select,
     Slice,
     Softmax,
@@ -106,6 +107,7 @@ MISFITS: list[tuple[Op, list[tuple[int, ...]], str]] = [
     (Gather(-1, (-1,)), [(3,)], "Gather: an index is outside axis -1"),
     (Gather(-2, (0,)), [(3,)], "Gather: axis -2 is outside"),
     (Gather(-1, ()), [(3,)], "Gather: no indices"),
+    (Rnn(("tanh",), (0.0,), (0.0,)), [(3, 2), (2, 4)], "Rnn: operands .* do not fit extras"),
     (Table(0), [(3,), (2, 2)], "Table: entries of shape .* are not a list"),
     (Table(1 << 63), [(3,), (2,)], "Table: the first code .* is beyond 62 bits"),
 ]
@@ -165,3 +167,16 @@ def test_sources_are_the_wiring(op: Movement, shapes: list[tuple[int, ...]], _: 
     arrays = [rng.integers(1, 99, (1, *shape)) for shape in shapes]
     flat = np.concatenate([*(a.ravel() for a in arrays), [0]])
     np.testing.assert_array_equal(flat[op.sources(*shapes)], op.evaluate(*arrays)[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((("cosh",), (0.0,), (0.0,)), "Rnn: no activation is called 'cosh'"),
+        ((("tanh", "tanh"), (0.0,), (0.0,)), "activations or extras do not go together"),
+        ((("tanh",), (0.0,), (0.0,), ("bias", "bias")), "extras do not go together"),
+    ],
+)
+def test_recurrent_layers_that_make_no_sense(arguments: Any, words: str) -> None:
+    with pytest.raises(GraphError, match=words):
+        Rnn(*arguments)

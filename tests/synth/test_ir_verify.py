@@ -133,11 +133,11 @@ def test_each_rule(change: Callable[[Graph], Graph], words: str) -> None:
         verify(change(small()))
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_constants_are_finite(value: float) -> None:
+def test_constants_are_numbers() -> None:
     verify(floats())
-    with pytest.raises(GraphError, match=r"'c' .*has 1 of 1 elements NaN or infinite"):
-        verify(floats(value))
+    verify(floats(np.inf))
+    with pytest.raises(GraphError, match=r"'c' .*has 1 of 1 elements NaN"):
+        verify(floats(np.nan))
 
 
 def test_constants_have_their_element_type() -> None:

@@ -29,6 +29,7 @@ from synth.ir.ops.elementwise import (
 )
 from synth.ir.ops.linear import Conv, Dense, MatMul
 from synth.ir.ops.movement import Concat, Gather, Movement, Pad, Reshape, Slice, Transpose
+from synth.ir.ops.recurrent import Gru, Lstm, Recurrent, Rnn
 from synth.ir.ops.reduce import MaxPool, Reduce, SumPool
 from synth.ir.ops.trees import Trees
 from synth.ir.ops.typed import Cast, Table
@@ -48,8 +49,10 @@ __all__ = [
     "Elu",
     "Function",
     "Gather",
+    "Gru",
     "HardSigmoid",
     "LeakyRelu",
+    "Lstm",
     "MatMul",
     "MaxPool",
     "Maximum",
@@ -59,9 +62,11 @@ __all__ = [
     "Neg",
     "PRelu",
     "Pad",
+    "Recurrent",
     "Reduce",
     "Relu",
     "Reshape",
+    "Rnn",
     "Select",
     "Selu",
     "Slice",
@@ -83,6 +88,7 @@ OPS: dict[str, type[Op]] = {
         *(Concat, Gather, Pad, Reshape, Slice, Transpose),
         *(Clip, Elu, Function, HardSigmoid, LeakyRelu, PRelu),
         *(Selu, Softmax, Softplus, Softsign),
+        *(Gru, Lstm, Rnn),
         *(Cast, Table, Trees),
     )
 }

@@ -7,7 +7,7 @@ from synth.ir.ops import Add, Dense, MatMul, Mul, Transpose
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
-__all__ = ["gemm", "matmul"]
+__all__ = ["gemm", "matmul", "product"]
 
 
 @handles("Gemm")
@@ -26,7 +26,7 @@ def gemm(call: Call) -> Value:
             return call.add(Dense(), a, b, bias)
         y = call.add(Dense(), a, b)
     else:
-        y = _scaled(call, _product(call, a, b), alpha)
+        y = _scaled(call, product(call, a, b), alpha)
     return y if c is None else call.add(Add(), *call.same_rank(y, _scaled(call, c, beta)))
 
 
@@ -57,7 +57,7 @@ def matmul(call: Call) -> Value:
         raise ShapeError(f"{call.node}: shapes {a.shape} and {b.shape} are no matrices")
     left = a if a.rank > 1 else call.reshape(a, (1, *a.shape))
     right = b if b.rank > 1 else call.reshape(b, (*b.shape, 1))
-    y = _product(call, left, right)
+    y = product(call, left, right)
     shape = list(y.shape)
     if b.rank == 1:
         del shape[-1]
@@ -66,7 +66,8 @@ def matmul(call: Call) -> Value:
     return call.reshape(y, shape)
 
 
-def _product(call: Call, a: Value, b: Value) -> Value:
+def product(call: Call, a: Value, b: Value) -> Value:
+    """Return ``a @ b``: a `Dense` if either is one constant matrix."""
     if _matrix(b, a.rank):
         return call.add(Dense(), a, call.reshape(b, b.shape[-2:]))
     if _matrix(a, b.rank):

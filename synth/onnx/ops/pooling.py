@@ -1,5 +1,7 @@
 """Pools: over windows, and over all positions."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from synth.errors import ShapeError
@@ -8,6 +10,7 @@ from synth.ir.ops import MaxPool, Mul, Reduce, SumPool
 from synth.ir.types import Shape
 from synth.ir.windows import Window
 from synth.onnx.context import Call, Value
+from synth.onnx.ops.norms import power, root
 from synth.onnx.ops.spatial import (
     CHANNELS_LAST,
     channels_last,
@@ -15,21 +18,28 @@ from synth.onnx.ops.spatial import (
     spatial_axes,
     window_of,
 )
+from synth.onnx.ops.winners import winners
 from synth.onnx.registry import handles
 
-__all__ = ["average_pool", "global_average_pool", "global_max_pool", "max_pool"]
+__all__ = [
+    "average_pool",
+    "global_average_pool",
+    "global_lp_pool",
+    "global_max_pool",
+    "lp_pool",
+    "max_pool",
+]
 
 
 @handles("MaxPool")
 @handles("MaxPool", domain=CHANNELS_LAST)
-def max_pool(call: Call) -> Value:
-    """The greatest element of each window; padding never wins."""
-    if call.used[1:] and call.used[1]:
-        call.refuse("its second result, the indices of the maxima, is not computed")
+def max_pool(call: Call) -> Sequence[Value]:
+    """The greatest element of each window, and where it is; padding never wins."""
     x = call[0]
     window = _window(call, x)
     _taps(call, spatial_axes(call, x), window, [(0, 0)] * len(window.kernel))
-    return channels_last(call, x, lambda moved: call.add(MaxPool(window), moved))
+    y = channels_last(call, x, lambda moved: call.add(MaxPool(window), moved))
+    return [y, winners(call, x, y, window)] if any(call.used[1:2]) else [y]
 
 
 @handles("AveragePool")
@@ -74,6 +84,23 @@ def _taps(call: Call, spatial: Shape, window: Window, counted: list[tuple[int, i
     if not product.all():
         raise ShapeError(f"{call.node}: a window lies wholly in the padding; reduce its pads")
     return product
+
+
+@handles("LpPool", since=2)
+def lp_pool(call: Call) -> Value:
+    """The p-norm of each window; padding counts for nothing."""
+    window = _window(call, call[0])
+
+    def norm(moved: Value) -> Value:
+        return root(call, call.add(SumPool(window), power(call, moved), role="accumulator"))
+
+    return channels_last(call, call[0], norm)
+
+
+@handles("GlobalLpPool", since=2)
+def global_lp_pool(call: Call) -> Value:
+    """The p-norm of each channel."""
+    return root(call, call.add(Reduce("sum", _spatial(call)), power(call, call[0])))
 
 
 @handles("GlobalMaxPool")

@@ -9,7 +9,15 @@ from synth.ir.types import Shape
 from synth.ir.windows import Window
 from synth.onnx.context import Call, Value
 
-__all__ = ["CHANNELS_LAST", "channels_last", "explicit_pads", "spatial_axes", "window_of"]
+__all__ = [
+    "CHANNELS_LAST",
+    "channels_last",
+    "explicit_pads",
+    "per_axis",
+    "same_pads",
+    "spatial_axes",
+    "window_of",
+]
 
 CHANNELS_LAST = "qonnx.custom_op.channels_last"
 """The domain whose convolutions and pools take and give [n, *spatial, c]."""
@@ -38,8 +46,8 @@ def window_of(call: Call, spatial: Shape, kernel: Shape) -> Window:
     window that would begin there is dropped, as onnxruntime does.
     """
     rank = len(spatial)
-    strides = _per_axis(call, "strides", rank)
-    dilations = _per_axis(call, "dilations", rank)
+    strides = per_axis(call, "strides", rank)
+    dilations = per_axis(call, "dilations", rank)
     if len(kernel) != rank:
         raise FormatError(f"{call.node}: a kernel {kernel} for {rank} spatial axes")
     if min(*kernel, *strides, *dilations, 1) < 1:
@@ -60,8 +68,9 @@ def explicit_pads(call: Call, spatial: Shape, window: Window) -> list[tuple[int,
     return _pads(call, spatial, extents, window.strides)
 
 
-def _per_axis(call: Call, name: str, rank: int) -> tuple[int, ...]:
-    values = call.integers(name) or (1,) * rank
+def per_axis(call: Call, name: str, rank: int, default: int = 1) -> tuple[int, ...]:
+    """Return an attribute of one integer for each spatial axis."""
+    values = call.integers(name) or (default,) * rank
     if len(values) != rank:
         raise FormatError(f"{call.node}: {name} {values} for {rank} spatial axes")
     return values
@@ -87,8 +96,12 @@ def _pads(
 
 
 def _same(n: int, extent: int, stride: int, *, upper: bool) -> tuple[int, int]:
-    """Pad for ``ceil(n / stride)`` positions; an odd element goes behind (upper) or in front."""
-    total = max((ceil(n / stride) - 1) * stride + extent - n, 0)
+    """Pad for ``ceil(n / stride)`` positions."""
+    return same_pads(max((ceil(n / stride) - 1) * stride + extent - n, 0), upper=upper)
+
+
+def same_pads(total: int, *, upper: bool) -> tuple[int, int]:
+    """Divide padding among both ends; an odd element goes behind (upper) or in front."""
     less, more = total // 2, total - total // 2
     return (less, more) if upper else (more, less)
 

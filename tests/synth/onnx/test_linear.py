@@ -1,8 +1,10 @@
 """Gemm, MatMul and Conv against onnxruntime."""
 
+from typing import Any
+
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto
 
@@ -108,9 +110,9 @@ def test_matmul_with_a_constant_matrix_is_a_dense() -> None:
 
 @st.composite
 def convolutions(draw: st.DrawFn) -> tuple[ModelProto, dict[str, np.ndarray]]:
-    rank = draw(st.integers(1, 2))
+    rank = draw(st.integers(1, 3))
     groups, per_group, filters = draw(st.integers(1, 3)), draw(st.integers(1, 2)), 2
-    spatial = [draw(st.integers(1, 8)) for _ in range(rank)]
+    spatial = [draw(st.integers(1, 8 if rank < 3 else 4)) for _ in range(rank)]
     kernel = [draw(st.integers(1, 3)) for _ in range(rank)]
     attributes: Attributes = {
         "strides": [draw(st.integers(1, 3)) for _ in range(rank)],
@@ -137,10 +139,59 @@ def convolutions(draw: st.DrawFn) -> tuple[ModelProto, dict[str, np.ndarray]]:
     if draw(st.booleans()):
         constants["b"] = grid(groups * filters, seed=2)
     opset = draw(st.sampled_from(OPSETS))
-    return node_model("Conv", {"x": x}, constants, opset=opset, **attributes), {"x": x}
+    return split("Conv", {"x": x, **constants}, draw(computed), opset=opset, **attributes)
+
+
+computed = st.sampled_from([("x",), ("x",), ("x", "w"), ("x", "b"), ("x", "w", "b")])
+"""Operands that the graph computes."""
+
+
+def split(
+    op_type: str, operands: dict[str, np.ndarray], names: tuple[str, ...], **more: Any
+) -> tuple[ModelProto, dict[str, np.ndarray]]:
+    """Return a model of one node, and its inputs: the operands of these names."""
+    inputs = {k: v for k, v in operands.items() if k in names}
+    constants = {k: v for k, v in operands.items() if k not in names}
+    return node_model(op_type, inputs, constants, operands=list(operands), **more), inputs
+
+
+@st.composite
+def transposed(draw: st.DrawFn) -> tuple[ModelProto, dict[str, np.ndarray]]:
+    rank = draw(st.integers(1, 3))
+    groups, per_group = draw(st.integers(1, 2)), draw(st.integers(1, 2))
+    numbers = {"spatial": 4, "kernel": 3, "strides": 3, "dilations": 2}
+    sizes = {k: [draw(st.integers(1, most)) for _ in range(rank)] for k, most in numbers.items()}
+    attributes: Attributes = {k: sizes[k] for k in ("strides", "dilations")} | {"group": groups}
+    extents = [d * (k - 1) + 1 for k, d in zip(sizes["kernel"], sizes["dilations"], strict=True)]
+    rows = zip(sizes["spatial"], sizes["strides"], extents, strict=True)
+    natural = [(n - 1) * stride + extent for n, stride, extent in rows]
+    if draw(st.booleans()):
+        attributes["output_padding"] = [draw(st.integers(0, n - 1)) for n in sizes["strides"]]
+    mode = draw(st.sampled_from(["pads", "output_shape", "SAME_UPPER", "SAME_LOWER", "VALID"]))
+    if mode == "pads":
+        pads = [draw(st.integers(0, 2)) for _ in range(2 * rank)]
+        assume(all(n > pads[i] + pads[i + rank] for i, n in enumerate(natural)))
+        attributes["pads"] = pads
+    elif mode == "output_shape":
+        attributes["output_shape"] = [draw(st.integers(max(n - 3, 1), n + 1)) for n in natural]
+    else:
+        attributes["auto_pad"] = mode
+    x = grid(draw(st.integers(1, 2)), groups * per_group, *sizes["spatial"])
+    operands = {"x": x, "w": grid(groups * per_group, 2, *sizes["kernel"], seed=1)}
+    if draw(st.booleans()):
+        operands["b"] = grid(groups * 2, seed=2)
+    opset = draw(st.sampled_from(OPSETS))
+    return split("ConvTranspose", operands, draw(computed), opset=opset, **attributes)
+
+
+@given(transposed())
+@settings(max_examples=200, deadline=None)
+def test_conv_transpose(case: tuple[ModelProto, dict[str, np.ndarray]]) -> None:
+    check(*case)
 
 
 @given(convolutions())
+@settings(deadline=None)
 def test_conv(case: tuple[ModelProto, dict[str, np.ndarray]]) -> None:
     check(*case)
 
@@ -199,3 +250,26 @@ def test_what_does_not_fit() -> None:
 def test_malformed_attributes_of_conv(attributes: Attributes, message: str) -> None:
     with pytest.raises(FormatError, match=message):
         read(node_model("Conv", {"x": grid(1, 2, 5)}, {"w": grid(3, 2, 3)}, **attributes))
+
+
+@pytest.mark.parametrize(
+    ("shape", "attributes", "error", "message"),
+    [
+        ((3, 2, 3), {}, ShapeError, r"2 channels in 1 groups do not fit a kernel \(3, 2, 3\)"),
+        ((2, 2, 3), {"group": 3}, ShapeError, "2 channels in 3 groups do not fit"),
+        ((2, 2, 3), {"output_shape": [0]}, FormatError, r"output_shape \(0,\) for 1 spatial axes"),
+        ((2, 2, 3), {"output_padding": [-1]}, FormatError, "output_padding not negative"),
+        ((2, 2, 3), {"pads": [9, 9]}, ShapeError, "its pads leave nothing of"),
+        ((2, 2, 3), {"strides": [1 << 40]}, FormatError, "more than 268435456 elements"),
+    ],
+)
+def test_malformed_transposed_convolutions(
+    shape: tuple[int, ...], attributes: Attributes, error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        read(node_model("ConvTranspose", {"x": grid(1, 2, 5)}, {"w": grid(*shape)}, **attributes))
+
+
+def test_a_bias_is_one_an_output() -> None:
+    with pytest.raises(ShapeError, match=r"a bias \(2,\) for 3 outputs"):
+        read(node_model("Conv", {"x": grid(1, 2, 5)}, {"w": grid(3, 2, 3), "b": grid(2)}))

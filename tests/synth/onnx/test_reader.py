@@ -177,9 +177,9 @@ def test_subgraphs_are_refused_by_the_name_of_their_operator() -> None:
         [],
         [helper.make_tensor_value_info("z", TensorProto.FLOAT, [1])],
     )
-    node = helper.make_node("If", ["c"], ["y"], name="fork", then_branch=branch, else_branch=branch)
+    node = helper.make_node("Loop", ["", "c"], ["y"], name="round", body=branch)
     made = model([node], {"x": grid(1)}, {"c": np.array(True)})
-    with pytest.raises(UnsupportedOp, match=r"If node 'fork' \(ONNX version 13\)"):
+    with pytest.raises(UnsupportedOp, match=r"Loop node 'round' \(ONNX version 13\)"):
         read(made)
 
 
