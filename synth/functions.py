@@ -27,6 +27,9 @@ _FAR = 2.0**40
 """Where exponentials lie beyond every format, of up to 4,096 fractional or integer bits."""
 
 
+_EVERYWHERE = (-np.inf, np.inf)
+
+
 @dataclass(frozen=True)
 class Definition:
     """A function y = f(x, *parameters).
@@ -85,6 +88,26 @@ FUNCTIONS: dict[str, Definition] = {
     ),
     # log(1 + exp(-x)) for x >= 0: the bounded part of Softplus
     "log1p_exp_neg": Definition(lambda x: np.log1p(np.exp(-x)), lambda mp, x: mp.log1p(mp.exp(-x))),
+    **{
+        name: Definition(_silent(function), precise, domain)
+        for name, function, precise, domain in (
+            ("sin", np.sin, lambda mp, x: mp.sin(x), _EVERYWHERE),
+            ("cos", np.cos, lambda mp, x: mp.cos(x), _EVERYWHERE),
+            ("tan", np.tan, lambda mp, x: mp.tan(x), _EVERYWHERE),
+            ("asin", np.arcsin, lambda mp, x: mp.asin(x), (-1.0, 1.0)),
+            ("acos", np.arccos, lambda mp, x: mp.acos(x), (-1.0, 1.0)),
+            ("atan", np.arctan, lambda mp, x: mp.atan(x), _EVERYWHERE),
+            ("sinh", np.sinh, lambda mp, x: mp.sinh(x), (-_FAR, _FAR)),
+            ("cosh", np.cosh, lambda mp, x: mp.cosh(x), (-_FAR, _FAR)),
+            ("asinh", np.arcsinh, lambda mp, x: mp.asinh(x), _EVERYWHERE),
+            ("acosh", np.arccosh, lambda mp, x: mp.acosh(x), (1.0, np.inf)),
+            ("atanh", np.arctanh, lambda mp, x: mp.atanh(x), (-1.0, 1.0)),
+            ("floor", np.floor, lambda mp, x: mp.floor(x), _EVERYWHERE),
+            ("ceil", np.ceil, lambda mp, x: mp.ceil(x), _EVERYWHERE),
+            ("round", np.rint, lambda mp, x: mp.nint(x), _EVERYWHERE),
+            ("sign", np.sign, lambda mp, x: mp.sign(x), _EVERYWHERE),
+        )
+    },
     "softsign": Definition(lambda x: x / (1 + np.abs(x)), lambda mp, x: x / (1 + abs(x))),
 }
 

@@ -15,7 +15,7 @@ from synth.errors import FormatError, ShapeError, UnsupportedOp
 from synth.exact import Array
 from synth.ir.graph import Builder, Origin
 from synth.ir.op import Op
-from synth.ir.ops import Add, Compare, Concat, Maximum, Minimum, Movement, Reshape, Select
+from synth.ir.ops import Add, Compare, Concat, Convert, Maximum, Minimum, Movement, Reshape, Select
 from synth.ir.types import Shape, Tensor
 from synth.onnx.inputs import LARGEST, LONGEST
 from synth.onnx.records import ModelRecord, NodeRecord
@@ -262,6 +262,10 @@ class Call:
     def reshape(self, x: Value, to: Sequence[int]) -> Value:
         """Return `x` under another shape; nothing is added if it is the same."""
         return x if x.shape == tuple(to) else self.add(Reshape(tuple(to)), x)
+
+    def convert(self, x: Value, dtype: str) -> Value:
+        """Return `x` in another element type; nothing is added if it has it."""
+        return x if x.dtype == dtype else self.add(Convert(dtype), x)
 
     def same_rank(self, *operands: Value) -> list[Value]:
         """Return the operands at one rank, with leading axes of 1 where they are short of it."""

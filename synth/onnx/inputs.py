@@ -81,5 +81,5 @@ def _check_dimensions(inputs: Sequence[InputRecord], dimensions: Mapping[str, in
                 f"dimensions names {key!r}, which is no symbolic dimension of the model; "
                 f"it has {sorted(known) or 'none'}"
             )
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-            raise ShapeError(f"dimensions[{key!r}] is {value!r}; a size is a positive integer")
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
+            raise ShapeError(f"dimensions[{key!r}] is {value!r}; a size is a whole number")

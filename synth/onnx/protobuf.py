@@ -158,7 +158,7 @@ def _unique(source: str, what: str, names: Iterable[str]) -> None:
 def _input(value: onnx.ValueInfoProto) -> InputRecord:
     kind = value.type.WhichOneof("value")
     if kind != "tensor_type":
-        raise FormatError(
+        raise UnsupportedOp(
             f"input {value.name!r} is a {(kind or 'value without a type').removesuffix('_type')}; "
             "only tensors are read"
         )
@@ -180,7 +180,7 @@ def _element(code: int, where: str) -> str:
     if code not in _ELEMENTS:
         known = TensorProto.DataType.values()
         name = TensorProto.DataType.Name(code) if code in known else str(code)
-        raise FormatError(f"{where} has the element type {name}, which is not read")
+        raise UnsupportedOp(f"{where} has the element type {name}, which is not read")
     return _ELEMENTS[code]
 
 

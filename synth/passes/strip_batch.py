@@ -42,6 +42,8 @@ from synth.ir.ops import (
     Transpose,
     Trees,
 )
+from synth.ir.ops.numbers import Convert, CumSum
+from synth.ir.ops.positions import Pick, Scatter, Smallest
 from synth.ir.ops.reduce import Pool
 from synth.passes.rewrite import Rewrite, finish
 
@@ -276,6 +278,8 @@ _RULES: dict[type[Op], PerEvent] = {
     Softmax: _axes,
     Concat: _axis,
     Gather: _axis,
+    CumSum: _axis,
+    **dict.fromkeys((Pick, Scatter, Smallest), _before_last(lambda _: 1)),
     Reshape: _reshape,
     Transpose: _transpose,
     Pad: _pad,
@@ -283,6 +287,6 @@ _RULES: dict[type[Op], PerEvent] = {
 }
 
 ELEMENT_BY_ELEMENT: frozenset[type[Op]] = frozenset(
-    (Abs, Clip, Elu, Function, HardSigmoid, LeakyRelu, Neg, Relu, Selu, Softplus, Softsign)
+    (Abs, Clip, Convert, Elu, Function, HardSigmoid, LeakyRelu, Neg, Relu, Selu, Softplus, Softsign)
 )
 """Operations on each element by itself."""

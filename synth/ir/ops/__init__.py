@@ -29,6 +29,8 @@ from synth.ir.ops.elementwise import (
 )
 from synth.ir.ops.linear import Conv, Dense, MatMul
 from synth.ir.ops.movement import Concat, Gather, Movement, Pad, Reshape, Slice, Transpose
+from synth.ir.ops.numbers import Bitwise, Convert, CumSum, Mod, Pow
+from synth.ir.ops.positions import Pick, Scatter, Smallest
 from synth.ir.ops.recurrent import Gru, Lstm, Recurrent, Rnn
 from synth.ir.ops.reduce import MaxPool, Reduce, SumPool
 from synth.ir.ops.trees import Trees
@@ -38,11 +40,14 @@ __all__ = [
     "OPS",
     "Abs",
     "Add",
+    "Bitwise",
     "Cast",
     "Clip",
     "Compare",
     "Concat",
     "Conv",
+    "Convert",
+    "CumSum",
     "Dense",
     "Div",
     "Elementwise",
@@ -57,19 +62,24 @@ __all__ = [
     "MaxPool",
     "Maximum",
     "Minimum",
+    "Mod",
     "Movement",
     "Mul",
     "Neg",
     "PRelu",
     "Pad",
+    "Pick",
+    "Pow",
     "Recurrent",
     "Reduce",
     "Relu",
     "Reshape",
     "Rnn",
+    "Scatter",
     "Select",
     "Selu",
     "Slice",
+    "Smallest",
     "Softmax",
     "Softplus",
     "Softsign",
@@ -89,6 +99,8 @@ OPS: dict[str, type[Op]] = {
         *(Clip, Elu, Function, HardSigmoid, LeakyRelu, PRelu),
         *(Selu, Softmax, Softplus, Softsign),
         *(Gru, Lstm, Rnn),
+        *(Bitwise, Convert, CumSum, Mod, Pow),
+        *(Pick, Scatter, Smallest),
         *(Cast, Table, Trees),
     )
 }

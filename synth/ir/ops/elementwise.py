@@ -105,13 +105,18 @@ def _ends(interval: Interval) -> tuple[Array, ...]:
 
 @dataclass(frozen=True)
 class Div(Elementwise):
-    """``a / b`` of floats; decomposed into a product with a reciprocal before typing."""
+    """``a / b``, of integers cut towards zero; a product with a reciprocal before typing."""
 
     stages = Op.stages
 
     def evaluate(self, *arrays: Array) -> Array:
+        a, b = arrays
         with np.errstate(divide="ignore", invalid="ignore"):
-            return arrays[0] / arrays[1]
+            if a.dtype.kind == "f":
+                return a / b
+            # Integers: cut towards zero, and 0 where nothing divides.
+            quotient = np.abs(a) // np.abs(b) * np.sign(a) * np.sign(b)
+            return quotient.astype(a.dtype)
 
 
 @dataclass(frozen=True)

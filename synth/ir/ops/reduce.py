@@ -6,26 +6,29 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from synth.errors import ShapeError
+from synth.errors import GraphError, ShapeError
 from synth.exact import Array
 from synth.ir.op import BOTH, Op, Stage
-from synth.ir.types import Interval, Shape
+from synth.ir.types import Codes, Interval, Shape
 from synth.ir.windows import Window, patches
 
 __all__ = ["MaxPool", "Reduce", "SumPool"]
 
 
-_FUNCTIONS = {"sum": np.add, "max": np.maximum, "min": np.minimum}
+_FUNCTIONS = {"sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum}
 _FEW = 32
 
 
 @dataclass(frozen=True)
 class Reduce(Op):
-    """Sum, maximum or minimum over `axes` (negative), which stay as size 1."""
+    """Sum, product, maximum or minimum over `axes` (negative), which stay as size 1.
+
+    Products have no place in the typed stage.
+    """
 
     stages: ClassVar[frozenset[Stage]] = BOTH
 
-    function: Literal["sum", "max", "min"]
+    function: Literal["sum", "prod", "max", "min"]
     axes: tuple[int, ...]
 
     def shape(self, *shapes: Shape) -> Shape:
@@ -44,9 +47,14 @@ class Reduce(Op):
             # NumPy reduces a short last axis one event at a time; whole columns are faster.
             columns = [x[..., i : i + 1] for i in range(x.shape[-1])]
             return fold(function, columns) if len(columns) > 1 else columns[0].copy()
-        dtype = x.dtype if function is np.add else None
+        dtype = x.dtype if self.function in ("sum", "prod") else None
         result: Array = function.reduce(x, axis=self.axes, keepdims=True, dtype=dtype)
         return result
+
+    def infer_codes(self, *operands: Codes) -> Codes:
+        if self.function == "prod":
+            raise GraphError("Reduce: products have no place in the typed stage")
+        return super().infer_codes(*operands)
 
     def magnitude(self, *operands: Interval) -> int:
         if self.function != "sum":

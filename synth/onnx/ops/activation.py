@@ -3,8 +3,10 @@
 import numpy as np
 
 from synth.ir.ops import (
+    Add,
     Clip,
     Compare,
+    Div,
     Elu,
     Function,
     HardSigmoid,
@@ -18,11 +20,13 @@ from synth.ir.ops import (
     Selu,
     Softplus,
     Softsign,
+    Sub,
 )
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
 __all__ = [
+    "celu",
     "channel_prelu",
     "clip_attributes",
     "clip_operands",
@@ -31,11 +35,14 @@ __all__ = [
     "hard_sigmoid",
     "hard_swish",
     "leaky_relu",
+    "mish",
     "prelu",
     "relu",
     "selu",
+    "shrink",
     "softplus",
     "softsign",
+    "swish",
     "thresholded_relu",
 ]
 
@@ -113,10 +120,48 @@ def thresholded_relu(call: Call) -> Value:
     return call.add(Select(), above, x, call.scalar(0.0, x))
 
 
-@handles("Sigmoid", "Tanh", "Sqrt", "Reciprocal", "Exp", "Log")
+@handles(
+    "Sigmoid", "Tanh", "Sqrt", "Reciprocal", "Exp", "Log", "Floor", "Ceil", "Round", "Sign", "Erf"
+)
+@handles("Sin", "Cos", "Tan", "Asin", "Acos", "Atan")
+@handles("Sinh", "Cosh", "Asinh", "Acosh", "Atanh")
 def function(call: Call) -> Value:
     """Functions that hardware looks up in tables."""
     return call.add(Function(call.node.op_type.lower()), call[0])
+
+
+@handles("Celu", since=12)
+def celu(call: Call) -> Value:
+    """``max(x, 0) + min(0, alpha (exp(x / alpha) - 1))``."""
+    x, alpha = call[0], call.number("alpha", 1.0)
+    scaled = call.add(Elu(), call.add(Div(), x, call.scalar(alpha, x)))
+    return call.add(Mul(), scaled, call.scalar(alpha, x))
+
+
+@handles("Mish", since=18)
+def mish(call: Call) -> Value:
+    """``x tanh(log(1 + exp(x)))``."""
+    return call.add(Mul(), call[0], call.add(Function("tanh"), call.add(Softplus(), call[0])))
+
+
+@handles("Swish", since=24)
+def swish(call: Call) -> Value:
+    """``x sigmoid(alpha x)``."""
+    x, alpha = call[0], call.number("alpha", 1.0)
+    inner = x if alpha == 1 else call.add(Mul(), x, call.scalar(alpha, x))
+    return call.add(Mul(), x, call.add(Function("sigmoid"), inner))
+
+
+@handles("Shrink", since=9)
+def shrink(call: Call) -> Value:
+    """Zero between -lambd and lambd, and nearer to it by `bias` elsewhere."""
+    x, end, bias = call[0], call.number("lambd", 0.5), call.number("bias", 0.0)
+    below = call.add(Compare("<"), x, call.scalar(-end, x))
+    above = call.add(Compare(">"), x, call.scalar(end, x))
+    raised = call.add(Add(), x, call.scalar(bias, x))
+    lowered = call.add(Sub(), x, call.scalar(bias, x))
+    rest = call.add(Select(), above, lowered, call.scalar(0.0, x))
+    return call.add(Select(), below, raised, rest)
 
 
 @handles("Clip")
@@ -128,7 +173,13 @@ def clip_attributes(call: Call) -> Value:
 
 @handles("Clip", since=11)
 def clip_operands(call: Call) -> Value:
-    """From version 11 on the bounds are operands."""
+    """From version 11 on the bounds are operands, which may be computed."""
+    bounds = call.optional(1), call.optional(2)
+    if any(b is not None and b.array is None for b in bounds) or call[0].dtype[0] in "iu":
+        x = call[0]
+        for bound, op in zip(bounds, (Maximum(), Minimum()), strict=True):
+            x = x if bound is None else call.add(op, *call.same_rank(x, bound))
+        return x
     lo, hi = call.known_float(1, "bounds"), call.known_float(2, "bounds")
     return _clip(call, -np.inf if lo is None else lo, np.inf if hi is None else hi)
 

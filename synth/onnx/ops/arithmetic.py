@@ -1,17 +1,30 @@
-"""Sums, products, quotients and extremes, with broadcasting."""
+"""Arithmetic on each element, with broadcasting."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from synth.errors import ShapeError
-from synth.exact import Array
 from synth.ir.op import Op
-from synth.ir.ops import Abs, Add, Div, Function, Maximum, Minimum, Mul, Neg, Sub
+from synth.ir.ops import (
+    Abs,
+    Add,
+    Convert,
+    Div,
+    Function,
+    Maximum,
+    Minimum,
+    Mod,
+    Mul,
+    Neg,
+    Pow,
+    Sub,
+)
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
-__all__ = ["absolute", "binary", "binary_with_axis", "neg", "power", "variadic"]
+__all__ = ["absolute", "binary", "binary_with_axis", "modulo", "neg", "power", "variadic"]
 
 _BINARY: dict[str, Callable[[], Op]] = {"Add": Add, "Sub": Sub, "Mul": Mul, "Div": Div}
 _VARIADIC: dict[str, Callable[[], Op]] = {"Max": Maximum, "Min": Minimum, "Sum": Add, "Mean": Add}
@@ -38,23 +51,10 @@ def binary(call: Call) -> Value:
 
 def _binary(call: Call, a: Value, b: Value) -> Value:
     kind = call.node.op_type
-    if kind == "Div" and a.array is not None and b.array is not None and a.array.dtype.kind in "iu":
-        return _integer_quotient(call, a, b)
-    return call.add(_BINARY[kind](), *call.same_rank(a, b))
-
-
-def _integer_quotient(call: Call, a: Value, b: Value) -> Value:
-    """Quotients of sizes are truncated towards zero."""
-    assert a.array is not None
-    assert b.array is not None
-    if not b.array.all():
+    constant = kind == "Div" and b.array is not None and b.array.dtype.kind in "iu"
+    if constant and b.array is not None and not b.array.all():
         raise ShapeError(f"{call.node}: an integer is divided by zero")
-    return call.constant(call.fold(_truncated, a.array, b.array), like=a)
-
-
-def _truncated(a: Array, b: Array) -> Array:
-    quotient: Array = np.abs(a) // np.abs(b) * np.sign(a) * np.sign(b)
-    return quotient.astype(a.dtype)
+    return call.add(_BINARY[kind](), *call.same_rank(a, b))
 
 
 @handles("Max", "Min", "Sum", "Mean")
@@ -81,19 +81,44 @@ def absolute(call: Call) -> Value:
     return call.add(Abs(), call[0])
 
 
+@handles("Mod", since=10)
+def modulo(call: Call) -> Value:
+    """The remainder, with the divisor's sign or, as in C, the dividend's."""
+    fmod = bool(call.integer("fmod", 0))
+    if not fmod and call[0].dtype.startswith("float"):
+        call.refuse("it takes the remainder of floats without fmod=1")
+    return call.add(Mod(fmod), *call.same_rank(call[0], call[1]))
+
+
 @handles("Pow")
 def power(call: Call) -> Value:
-    """Constant exponents of which a product or a table makes the power."""
+    """Constant exponents of which a product or a table makes the power, or any others."""
     x, exponent = call[0], call[1]
-    if x.array is not None and exponent.array is not None:
-        result = call.fold(lambda a, b: np.power(a, b).astype(a.dtype), x.array, exponent.array)
-        return call.constant(result, like=x)
-    number = call.known_float(1, "exponents")
-    if number == 1:
-        return x
-    if number in (0.5, -1.0):
-        return call.add(Function("sqrt" if number == 0.5 else "reciprocal"), x)
-    if number not in (2, 3):
-        call.refuse(f"its exponent is {number}; only -1, 0.5, 1, 2 and 3 are read")
-    square = call.add(Mul(), x, x)
-    return square if number == 2 else call.add(Mul(), square, x)
+    number = _number(exponent)
+    if x.array is None and x.dtype.startswith("float") and number is not None:
+        if number == 1:
+            return x
+        if number in (0.5, -1.0):
+            return call.add(Function("sqrt" if number == 0.5 else "reciprocal"), x)
+        if number in (2, 3):
+            square = call.add(Mul(), x, x)
+            return square if number == 2 else call.add(Mul(), square, x)
+    return _general(call, x, exponent)
+
+
+def _number(exponent: Value) -> float | None:
+    """Return the exponent if it is the same for all elements."""
+    if exponent.array is None or exponent.array.size != 1:
+        return None
+    number = float(exponent.array.reshape(()))
+    return number if math.isfinite(number) else None
+
+
+def _general(call: Call, x: Value, exponent: Value) -> Value:
+    """The result has the element type of the base; both are computed in the wider of two types."""
+    wide = np.result_type(x.dtype, exponent.dtype).name
+    a, b = (
+        value if value.dtype == wide else call.add(Convert(wide), value) for value in (x, exponent)
+    )
+    y = call.add(Pow(), *call.same_rank(a, b))
+    return y if wide == x.dtype else call.add(Convert(x.dtype), y)

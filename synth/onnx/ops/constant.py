@@ -1,24 +1,25 @@
 """Constants, shapes, element types, and what does nothing when a model is evaluated."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from synth.errors import FormatError
-from synth.exact import Array
-from synth.ir.ops import Select
+from synth.ir.ops import Convert, Select
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
 __all__ = [
     "arithmetic_sequence",
     "cast",
+    "cast_like",
     "constant",
     "constant_of_shape",
     "dropout",
-    "folded",
+    "eye",
     "identity",
+    "nonzero",
     "shape",
     "size",
 ]
@@ -39,13 +40,6 @@ _CAST = {
     16: "float32",
 }
 """ONNX's codes of element types; float16 and bfloat16 are carried in float32."""
-
-_FOLDED: dict[str, Callable[[Array], Array]] = {
-    "Floor": np.floor,
-    "Ceil": np.ceil,
-    "Round": np.rint,
-    "Sign": np.sign,
-}
 
 
 @handles("Identity")
@@ -121,27 +115,44 @@ def arithmetic_sequence(call: Call) -> Value:
 
 @handles("Cast", since=6)
 def cast(call: Call) -> Value:
-    """Constants are converted. Computed floats stay as they are: the graph has one float type.
-
-    A comparison becomes the numbers 0 and 1.
-    """
-    x, code = call[0], call.integer("to")
-    target = _CAST.get(code)
-    if target is None:
+    """Floats stay floats of their own width where a graph of one event keeps them anyway."""
+    code = call.integer("to")
+    if code not in _CAST:
         call.refuse(f"it casts to the element type {code}")
+    return _cast(call, call[0], _CAST[code])
+
+
+@handles("CastLike", since=15)
+def cast_like(call: Call) -> Value:
+    """Into the element type of the second operand."""
+    return _cast(call, call[0], call[1].dtype)
+
+
+def _cast(call: Call, x: Value, target: str) -> Value:
     if x.array is not None:
         with np.errstate(all="ignore"):
             return call.constant(x.array.astype(target), like=x)
-    if target == x.dtype or (target.startswith("float") and x.dtype.startswith("float")):
+    if target == x.dtype:
         return x
     if x.dtype == "bool" and target.startswith("float"):
+        # A comparison becomes the numbers 0 and 1, which hardware has too.
         one, zero = (call.constant(np.full((1,) * x.rank, n, target)) for n in (1, 0))
         return call.add(Select(), x, one, zero)
-    return call.refuse(f"it casts computed values from {x.dtype} to {target}")
+    return call.add(Convert(target), x)
 
 
-@handles("Floor", "Ceil", "Round", "Sign")
-def folded(call: Call) -> Value:
-    """Known only of constants: arithmetic on shapes."""
-    function = _FOLDED[call.node.op_type]
-    return call.constant(call.fold(function, call.known(0, "operands")), like=call[0])
+@handles("EyeLike", since=9)
+def eye(call: Call) -> Value:
+    """Ones on a diagonal of a matrix as large as the operand."""
+    x = call[0]
+    if x.rank != 2:
+        raise FormatError(f"{call.node}: its operand has the shape {x.shape}, which is no matrix")
+    dtype = _CAST[call.integer("dtype")] if "dtype" in call.node.attributes else x.dtype
+    call.limit(x.shape)
+    return call.constant(np.eye(*x.shape, k=call.integer("k", 0), dtype=dtype))
+
+
+@handles("NonZero", since=9)
+def nonzero(call: Call) -> Value:
+    """Known only of constants, as its size depends on what it is given."""
+    return call.constant(np.stack(np.nonzero(call.known(0, "operands"))).astype(np.int64))

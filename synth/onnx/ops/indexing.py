@@ -8,6 +8,7 @@ import numpy as np
 from synth.errors import FormatError, ShapeError
 from synth.ir.ops import Concat, Gather, Slice
 from synth.onnx.context import Call, Value
+from synth.onnx.ops.positions import picked
 from synth.onnx.registry import handles
 
 __all__ = [
@@ -68,7 +69,8 @@ def _part(call: Call, ranges: dict[int, range]) -> Value:
             index[axis] = np.arange(places.start, places.stop, places.step)
         return call.constant(x.array[np.ix_(*index)], like=x)
     if not all(len(places) for places in ranges.values()):
-        raise ShapeError(f"{call.node}: it takes no element of shape {x.shape}")
+        shape = [len(ranges.get(i - x.rank, range(n))) for i, n in enumerate(x.shape)]
+        return call.constant(np.zeros(shape, x.dtype))
     kept = {a: r for a, r in ranges.items() if r != range(x.shape[a])}
     if not kept:
         return x
@@ -111,10 +113,12 @@ def _split(call: Call, sizes: tuple[int, ...] | None) -> Sequence[Value]:
 
 @handles("Gather")
 def gather(call: Call) -> Value:
-    """Elements at constant positions along one axis; negative ones count back."""
+    """Elements at positions along one axis; negative ones count back."""
     x = call[0]
     axis = call.axis(call.integer("axis", 0), x.rank)
-    indices = call.known(1, "indices")
+    indices = call[1].array
+    if indices is None:
+        return picked(call, x, call[1], axis)
     size = x.shape[axis]
     if indices.dtype.kind not in "iu":
         raise FormatError(f"{call.node}: its indices are {indices.dtype.name}, not integers")
@@ -127,8 +131,8 @@ def gather(call: Call) -> Value:
     if x.array is not None:
         return call.constant(np.take(x.array, indices, axis=axis), like=x)
     call.limit_axis(indices.size)
-    picked = call.add(Gather(axis, tuple(indices.reshape(-1).tolist())), x)
-    return call.reshape(picked, shape)
+    taken = call.add(Gather(axis, tuple(indices.reshape(-1).tolist())), x)
+    return call.reshape(taken, shape)
 
 
 @handles("Concat")
@@ -136,4 +140,6 @@ def concat(call: Call) -> Value:
     """The operands one after another along an axis."""
     operands = call.all()
     axis = call.axis(call.integer("axis"), operands[0].rank)
+    held = [x for x in operands if x.rank != operands[0].rank or x.shape[axis]]
+    operands = held or operands[:1]
     return operands[0] if len(operands) == 1 else call.add(Concat(axis), *operands)

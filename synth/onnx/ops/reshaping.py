@@ -2,17 +2,22 @@
 
 import math
 
-from synth.errors import ShapeError
-from synth.ir.ops import Transpose
+import numpy as np
+
+from synth.errors import FormatError, ShapeError
+from synth.ir.ops import Select, Transpose
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
 __all__ = [
+    "depth_to_space",
     "flatten",
     "reshape",
+    "space_to_depth",
     "squeeze_attribute",
     "squeeze_operand",
     "transpose",
+    "triangle",
     "unsqueeze_attribute",
     "unsqueeze_operand",
 ]
@@ -92,3 +97,50 @@ def transpose(call: Call) -> Value:
     x = call[0]
     order = call.integers("perm") or tuple(reversed(range(x.rank)))
     return x if order == tuple(range(x.rank)) else call.add(Transpose(order), x)
+
+
+@handles("DepthToSpace")
+def depth_to_space(call: Call) -> Value:
+    """Blocks of channels become blocks of pixels."""
+    x, size = _blocks(call)
+    n, c, h, w = x.shape
+    if c % (size * size):
+        raise ShapeError(f"{call.node}: {c} channels are no blocks of {size} by {size}")
+    first = call.text("mode", "DCR") == "DCR"
+    deep = c // (size * size)
+    inner = (size, size, deep) if first else (deep, size, size)
+    order = (0, 3, 4, 1, 5, 2) if first else (0, 1, 4, 2, 5, 3)
+    moved = call.add(Transpose(order), call.reshape(x, (n, *inner, h, w)))
+    return call.reshape(moved, (n, deep, h * size, w * size))
+
+
+@handles("SpaceToDepth")
+def space_to_depth(call: Call) -> Value:
+    """Blocks of pixels become blocks of channels."""
+    x, size = _blocks(call)
+    n, c, h, w = x.shape
+    if h % size or w % size:
+        raise ShapeError(f"{call.node}: {h} by {w} pixels are no blocks of {size} by {size}")
+    split = call.reshape(x, (n, c, h // size, size, w // size, size))
+    moved = call.add(Transpose((0, 3, 5, 1, 2, 4)), split)
+    return call.reshape(moved, (n, c * size * size, h // size, w // size))
+
+
+def _blocks(call: Call) -> tuple[Value, int]:
+    x, size = call[0], call.integer("blocksize")
+    if x.rank != 4 or size < 1:
+        raise FormatError(f"{call.node}: blocks of {size} in a shape {x.shape}")
+    return x, size
+
+
+@handles("Trilu", since=14)
+def triangle(call: Call) -> Value:
+    """The upper or lower triangle of matrices, and zeros."""
+    x = call[0]
+    if x.rank < 2:
+        raise ShapeError(f"{call.node}: a shape {x.shape} has no matrices")
+    k = 0 if call.optional(1) is None else int(call.known_scalar(1, "diagonal"))
+    mask = np.tri(x.shape[-2], x.shape[-1], k - 1 if call.integer("upper", 1) else k, dtype=bool)
+    kept = ~mask if call.integer("upper", 1) else mask
+    shape = (*(1,) * (x.rank - 2), *kept.shape)
+    return call.add(Select(), call.constant(kept.reshape(shape)), x, call.scalar(0, x))

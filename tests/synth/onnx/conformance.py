@@ -1,0 +1,160 @@
+"""The node cases of the onnx package: which pass, which are refused, and how.
+
+``python -m tests.synth.onnx.conformance`` writes docs/onnx-operators.md.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import numpy_helper
+from onnx.backend.test.loader import load_model_tests
+
+from synth.errors import UnsupportedOp
+from synth.evaluate import Evaluator
+from synth.exact import Array
+from synth.ir import Graph
+from synth.onnx import read
+
+__all__ = ["Case", "cases", "difference", "outcome", "run"]
+
+DOCS = Path(__file__).parents[3] / "docs" / "onnx-operators.md"
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A model of one node (or a few), and what it must compute.
+
+    Attributes
+    ----------
+    data
+        Sets of inputs and outputs, both by name; None stands for no tensor.
+    """
+
+    name: str
+    model: onnx.ModelProto
+    data: tuple[tuple[Mapping[str, Any], Mapping[str, Any]], ...]
+    rtol: float
+    atol: float
+
+    @property
+    def operator(self) -> str:
+        """The operator that the case is about: the first of its model."""
+        nodes = self.model.graph.node
+        return next((node.op_type for node in nodes if node.op_type != "Constant"), "Constant")
+
+    def with_constants(self) -> "Case":
+        """Return the case with the values of all inputs but the first in the model."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
+        first, *others = model.graph.input
+        ((feeds, _),) = self.data
+        for value in others:
+            if value.name in feeds:
+                model.graph.initializer.append(
+                    numpy_helper.from_array(feeds[value.name], value.name)
+                )
+                model.graph.input.remove(value)
+        return replace(self, model=model)
+
+    def graph(self) -> Graph:
+        """Return the graph as it is read: with all axes that the model has."""
+        empty = {
+            f"{value.name}:{axis}": 0
+            for value in self.model.graph.input
+            for axis, dim in enumerate(value.type.tensor_type.shape.dim)
+            if dim.HasField("dim_value") and dim.dim_value == 0
+        }
+        return read(self.model, dimensions=empty)
+
+
+def cases() -> Iterator[Case]:
+    """Yield all node cases of the installed package, in the order of their names."""
+    for found in sorted(load_model_tests(kind="node"), key=lambda case: case.name):
+        folder = Path(found.model_dir)
+        model = onnx.load(folder / "model.onnx")
+        names = [value.name for value in model.graph.input]
+        results = [value.name for value in model.graph.output]
+        sets = tuple(
+            (_values(data, "input", names), _values(data, "output", results))
+            for data in sorted(folder.glob("test_data_set_*"))
+        )
+        yield Case(found.name, model, sets, found.rtol, found.atol)
+
+
+def _values(folder: Path, side: str, names: Sequence[str]) -> dict[str, Any]:
+    """Return arrays by name; what is no tensor (a sequence, an optional) is left out."""
+    values = {}
+    for number, name in enumerate(names):
+        tensor = onnx.TensorProto()
+        path = folder / f"{side}_{number}.pb"
+        if path.exists():
+            try:
+                tensor.ParseFromString(path.read_bytes())
+                values[name] = numpy_helper.to_array(tensor)
+            except (DecodeError, TypeError, ValueError):
+                continue
+    return values
+
+
+def run(graph: Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Evaluate one event."""
+    given = {name: np.asarray(feeds[name])[None] for name in graph.inputs}
+    return {name: array[0] for name, array in Evaluator(graph, threads=1)(given).items()}
+
+
+def difference(case: Case, found: Mapping[str, Array], expected: Mapping[str, Any]) -> str:
+    """Return what is wrong with results; nothing if they are right."""
+    common = [name for name in expected if name in found]
+    if not common:
+        return f"no output of {sorted(expected)} is a tensor"
+    for name in common:
+        made, array = found[name], expected[name]
+        if array.dtype == np.float16:
+            array = array.astype(np.float32)  # which is how half precision is read
+        if made.dtype != array.dtype or made.shape != array.shape:
+            return f"{name}: {made.dtype}{made.shape} instead of {array.dtype}{array.shape}"
+        if not np.allclose(made, array, rtol=case.rtol, atol=case.atol, equal_nan=True):
+            return f"{name}: {made.reshape(-1)[:5]} instead of {array.reshape(-1)[:5]}"
+    return ""
+
+
+def readable(case: Case) -> Graph:
+    """Return the graph of a case.
+
+    Where an operand must be known because it decides a shape, all operands but the first are
+    constants of the model instead of inputs.
+
+    Raises
+    ------
+    UnsupportedOp
+        It cannot be read either way.
+    """
+    try:
+        return case.graph()
+    except UnsupportedOp as error:
+        if "only constants are read" not in str(error) or len(case.data) != 1:
+            raise
+    return case.with_constants().graph()
+
+
+def outcome(case: Case) -> str:
+    """Return "pass", "refused: ..." or "WRONG: ..."."""
+    try:
+        graph = readable(case)
+    except UnsupportedOp as error:
+        return f"refused: {' '.join(str(error).split())}"
+    except Exception as error:  # noqa: BLE001 -- the suite must name every kind
+        return f"WRONG: {type(error).__name__}: {error}"
+    for feeds, expected in case.data:
+        try:
+            wrong = difference(case, run(graph, feeds), expected)
+        except Exception as error:  # noqa: BLE001
+            return f"WRONG: {type(error).__name__}: {error}"
+        if wrong:
+            return f"WRONG: {wrong}"
+    return "pass"
