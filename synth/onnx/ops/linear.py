@@ -46,6 +46,8 @@ def _bias(call: Call, c: Value, beta: float, outputs: int) -> Value | None:
 
 
 def _scaled(call: Call, x: Value, factor: float) -> Value:
+    if not x.dtype.startswith("float") and not factor.is_integer():
+        call.refuse(f"it multiplies {x.dtype} by {factor}")
     return x if factor == 1.0 else call.add(Mul(), x, call.scalar(factor, x))
 
 
