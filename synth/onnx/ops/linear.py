@@ -7,7 +7,7 @@ from synth.ir.ops import Add, Dense, MatMul, Mul, Transpose
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
-__all__ = ["gemm", "matmul", "product"]
+__all__ = ["gemm", "matmul", "matmul_of", "product"]
 
 
 @handles("Gemm")
@@ -54,7 +54,11 @@ def _scaled(call: Call, x: Value, factor: float) -> Value:
 @handles("MatMul")
 def matmul(call: Call) -> Value:
     """NumPy's product: a vector counts as a row on the left and as a column on the right."""
-    a, b = call[0], call[1]
+    return matmul_of(call, call[0], call[1])
+
+
+def matmul_of(call: Call, a: Value, b: Value) -> Value:
+    """Return NumPy's product of two values."""
     if not a.rank or not b.rank:
         raise ShapeError(f"{call.node}: shapes {a.shape} and {b.shape} are no matrices")
     left = a if a.rank > 1 else call.reshape(a, (1, *a.shape))
