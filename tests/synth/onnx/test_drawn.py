@@ -1,19 +1,21 @@
 """Random numbers of a stated seed."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from synth.errors import FormatError, UnsupportedOp
 from synth.onnx import read
-from tests.synth.onnx.comparing import Array, grid, node_model
+from tests.synth.onnx.comparing import Array, Attributes, grid, node_model
 
 COUNT = 40_000
 
 
-def drawn(op_type: str, dtype: str = "float32", **attributes: float) -> Array:
+def drawn(op_type: str, dtype: str = "float32", **attributes: Any) -> Array:
     like = op_type.endswith("Like")
     inputs = {"x": grid(COUNT, dtype=dtype)} if like else {}
-    shape = {} if like else {"shape": [COUNT]}
+    shape: Attributes = {} if like else {"shape": [COUNT]}
     made = node_model(op_type, inputs, **shape, **attributes)
     return read(made).constants["y"]
 

@@ -134,8 +134,8 @@ def test_each_event_has_its_own_state() -> None:
     zeros = {k: np.zeros((1, 1, 3), np.float32) for k in "hc"}
     graph = strip_batch(read(lstm({"x": x, **kernels, **zeros}, layout=1)))
     assert graph.types["x"].shape == (4, 2)
-    (node,) = [node for node in graph.nodes if isinstance(node.op, Recurrent)]
-    assert node.op.extras == ()
+    (op,) = [node.op for node in graph.nodes if isinstance(node.op, Recurrent)]
+    assert op.extras == ()
     alike = {k: np.repeat(hidden[:, :1], 5, axis=1) for k in "hc"}
     graph = read(lstm({"x": np.repeat(x.transpose(1, 0, 2), 5, axis=1), **kernels, **alike}))
     assert {v.shape for k, v in graph.constants.items() if k in "hc"} == {(1, 1, 3)}
