@@ -52,7 +52,7 @@ def identity(call: Call) -> Value:
 def dropout(call: Call) -> Sequence[Value]:
     """The operand itself, and a mask that keeps everything."""
     x = call[0]
-    if call.optional(2) is not None and call.known(2, "training mode").any():
+    if call.optional(2) is not None and call.known(2, "modes").any():
         call.refuse("it is in training mode; export the model in evaluation mode")
     if not any(call.used[1:]):
         return [x]

@@ -6,7 +6,7 @@ from synth.ir.ops import Add, Function, Mul
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
-__all__ = ["gelu"]
+__all__ = ["gelu", "gelu_of"]
 
 
 @handles("Gelu", since=20)
@@ -15,9 +15,13 @@ def gelu(call: Call) -> Value:
     mode = call.text("approximate", "none")
     if mode not in ("none", "tanh"):
         call.refuse(f"its approximation is {mode!r}; none and tanh are read")
-    x = call[0]
-    inner = _cubic(call, x) if mode == "tanh" else _times(call, x, math.sqrt(0.5))
-    function = Function("tanh" if mode == "tanh" else "erf")
+    return gelu_of(call, call[0], approximate=mode == "tanh")
+
+
+def gelu_of(call: Call, x: Value, *, approximate: bool) -> Value:
+    """Return ``x / 2 (1 + f(x))``, f being an error function or what approximates it."""
+    inner = _cubic(call, x) if approximate else _times(call, x, math.sqrt(0.5))
+    function = Function("tanh" if approximate else "erf")
     share = call.add(function, inner, role="table")
     share = call.add(Add(), share, call.scalar(1.0, x), role="share")
     return call.add(Mul(), _times(call, x, 0.5), share)

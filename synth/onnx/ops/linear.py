@@ -7,7 +7,7 @@ from synth.ir.ops import Add, Dense, MatMul, Mul, Transpose
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import handles
 
-__all__ = ["gemm", "matmul", "product"]
+__all__ = ["gemm", "matmul", "matmul_of", "product"]
 
 
 @handles("Gemm")
@@ -46,13 +46,19 @@ def _bias(call: Call, c: Value, beta: float, outputs: int) -> Value | None:
 
 
 def _scaled(call: Call, x: Value, factor: float) -> Value:
+    if not x.dtype.startswith("float") and not factor.is_integer():
+        call.refuse(f"it multiplies {x.dtype} by {factor}")
     return x if factor == 1.0 else call.add(Mul(), x, call.scalar(factor, x))
 
 
 @handles("MatMul")
 def matmul(call: Call) -> Value:
     """NumPy's product: a vector counts as a row on the left and as a column on the right."""
-    a, b = call[0], call[1]
+    return matmul_of(call, call[0], call[1])
+
+
+def matmul_of(call: Call, a: Value, b: Value) -> Value:
+    """Return NumPy's product of two values."""
     if not a.rank or not b.rank:
         raise ShapeError(f"{call.node}: shapes {a.shape} and {b.shape} are no matrices")
     left = a if a.rank > 1 else call.reshape(a, (1, *a.shape))

@@ -39,7 +39,9 @@ def attentions(draw: st.DrawFn) -> tuple[Any, dict[str, Any]]:
         "k": (batch, heads, columns, size),
         "v": (batch, heads, columns, wide),
     }
-    operands = {k: grid(*shape, seed=i) / 2 for i, (k, shape) in enumerate(shapes.items())}
+    operands: dict[str, Any] = {
+        k: grid(*shape, seed=i) / 2 for i, (k, shape) in enumerate(shapes.items())
+    }
     # Behind past keys onnxruntime counts places from zero; the cases of ONNX go on counting.
     attributes: Attributes = {"is_causal": draw(st.integers(0, 1)) if not past else 0}
     if past:
@@ -52,7 +54,7 @@ def attentions(draw: st.DrawFn) -> tuple[Any, dict[str, Any]]:
             operands[k] = np.ascontiguousarray(rolled).reshape(*rolled.shape[:2], -1)
     if draw(st.booleans()):
         mask = grid(rows, columns + past, seed=6)
-        operands["m"] = mask if draw(st.booleans()) else mask > -3
+        operands["m"] = mask if draw(st.booleans()) else np.asarray(mask > -3)
         if operands["m"].dtype == bool:
             operands["m"][:, 0] = True
     if draw(st.booleans()):
@@ -117,7 +119,7 @@ def test_rotary_embedding(interleaved: int, part: int, flat: bool, computed: boo
     x = grid(*shape)
     tables = {"c": grid(7, size // 2, seed=1), "s": grid(7, size // 2, seed=2)}
     places = {"p": np.array([[0, 1, 2, 3, 6], [2, 3, 1, 5, 4]])}
-    attributes = {"interleaved": interleaved, "rotary_embedding_dim": part}
+    attributes: Attributes = {"interleaved": interleaved, "rotary_embedding_dim": part}
     if part or flat:
         attributes["num_heads"] = 3
     if flat:
@@ -131,11 +133,12 @@ def test_rotary_embedding(interleaved: int, part: int, flat: bool, computed: boo
 def test_rotary_embeddings_that_make_no_sense() -> None:
     x, table = grid(1, 2, 3, 4), grid(1, 3, 2)
     tables = {"c": table, "s": table}
-    for given_, attributes, words in (
+    cases: list[tuple[Array, Attributes, str]] = [
         (x, {"rotary_embedding_dim": 3}, "it turns 3 of 4 elements in pairs"),
         (x, {"rotary_embedding_dim": 2}, r"a table of shape \(1, 3, 2\) for 1 pairs"),
         (grid(1, 3, 8), {}, "does not divide into 0 heads"),
-    ):
+    ]
+    for given_, attributes, words in cases:
         made = node_model("RotaryEmbedding", {"x": given_}, tables, opset=23, **attributes)
         with pytest.raises(ShapeError, match=words):
             read(made)
@@ -149,7 +152,7 @@ def test_rotary_embeddings_that_make_no_sense() -> None:
 def test_gelu(approximate: str, dtype: str) -> None:
     x = grid(64, dtype=dtype)
     made = node_model("Gelu", {"x": x}, opset=20, approximate=approximate)
-    expected = None
+    expected: Any = None
     if dtype == "float64":
         reference = ReferenceEvaluator(made)
         expected = reference.run(None, {"x": x})

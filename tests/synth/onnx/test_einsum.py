@@ -11,9 +11,9 @@ from synth.errors import FormatError, ShapeError
 from synth.ir.ops import Dense, MatMul
 from synth.onnx import read
 from synth.passes import strip_batch
-from tests.synth.onnx.comparing import Array, check, grid, node_model
+from tests.synth.onnx.comparing import Array, Attributes, check, grid, node_model
 
-SUM = {"rtol": 1e-5, "atol": 1e-5}
+SUM: Attributes = {"rtol": 1e-5, "atol": 1e-5}
 """Products of more than two operands round, and their sums in another order than NumPy's."""
 
 
@@ -31,21 +31,23 @@ def equations(draw: st.DrawFn) -> tuple[str, list[Array]]:
     letters = "abcde"
     sizes = {letter: draw(st.integers(1, 3)) for letter in letters}
     dots = [draw(st.integers(1, 3)) for _ in range(draw(st.integers(0, 2)))]
-    parts, operands, seen = [], [], set()
+    parts, operands = [], []
+    seen: set[str] = set()
     for place in range(draw(st.integers(1, 4))):
         labels = [draw(st.sampled_from(letters)) for _ in range(draw(st.integers(0, 3)))]
         seen |= set(labels)
         one = {x for x in set(labels) if draw(st.integers(0, 5)) == 0 and labels.count(x) == 1}
         shape = [1 if x in one else sizes[x] for x in labels]
         text, at = "".join(labels), draw(st.integers(0, len(labels)))
-        if dots and draw(st.booleans()):
+        stands = draw(st.booleans())
+        if dots and stands:
             own = dots[draw(st.integers(0, len(dots))) :]
             text = text[:at] + "..." + text[at:]
             shape[at:at] = own
         parts.append(text)
         operands.append(grid(*shape, seed=place))
     kept = [x for x in sorted(seen) if draw(st.booleans())]
-    order = list(draw(st.permutations(kept)))
+    order: list[str] = list(draw(st.permutations(kept)))
     if any("..." in part for part in parts):
         order.insert(draw(st.integers(0, len(order))), "...")
     arrow = draw(st.integers(0, 3)) > 0
@@ -63,7 +65,8 @@ def test_any_equation(case: tuple[str, list[Array]], computed: int) -> None:
 
 def test_spaces_and_integers() -> None:
     a, b = np.arange(6, dtype=np.int64).reshape(2, 3), np.arange(12, dtype=np.int64).reshape(3, 4)
-    check(*made("i j , j k -> k i", [a, b]), [np.einsum("ij,jk->ki", a, b)])
+    model, inputs = made("i j , j k -> k i", [a, b])
+    check(model, inputs, [np.einsum("ij,jk->ki", a, b)])
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import ModelProto
 
-from synth.errors import FormatError, ShapeError
+from synth.errors import FormatError, ShapeError, UnsupportedOp
 from synth.ir import Graph
 from synth.ir.ops import Conv, Dense, MatMul
 from synth.onnx import read
@@ -273,3 +273,22 @@ def test_malformed_transposed_convolutions(
 def test_a_bias_is_one_an_output() -> None:
     with pytest.raises(ShapeError, match=r"a bias \(2,\) for 3 outputs"):
         read(node_model("Conv", {"x": grid(1, 2, 5)}, {"w": grid(3, 2, 3), "b": grid(2)}))
+
+
+def test_gemm_of_integers() -> None:
+    a, b = np.arange(6, dtype=np.int32).reshape(2, 3), np.arange(12, dtype=np.int32).reshape(3, 4)
+    check(node_model("Gemm", {"a": a}, {"b": b}, alpha=2.0), {"a": a}, [2 * a @ b])
+    check(node_model("Gemm", {"a": a, "b": b}), {"a": a, "b": b}, [a @ b])
+    with pytest.raises(UnsupportedOp, match=r"Gemm node 'node_1': it multiplies int32 by 0\.5"):
+        read(node_model("Gemm", {"a": a, "b": b}, alpha=0.5))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "uint64", "float64"])
+@pytest.mark.parametrize("shapes", [((2, 3), (3, 4)), ((3,), (3,)), ((2, 1, 2, 3), (5, 3, 2))])
+def test_matmul_of_computed_operands_wraps_as_its_type_does(
+    dtype: str, shapes: tuple[tuple[int, ...], tuple[int, ...]]
+) -> None:
+    random = np.random.default_rng(0)
+    a, b = (random.integers(0, 100, shape).astype(dtype) for shape in shapes)
+    check(node_model("MatMul", {"a": a, "b": b}), {"a": a, "b": b}, [np.asarray(a @ b)])
+    check(node_model("MatMul", {"a": a}, {"b": b}), {"a": a}, [np.asarray(a @ b)])

@@ -80,7 +80,7 @@ def test_lp_normalization(p: int, axis: int) -> None:
 @pytest.mark.parametrize("axes", [None, [0, 1], [-1]])
 def test_mean_variance_normalization(axes: list[int] | None) -> None:
     x = grid(2, 3, 4, 5)
-    attributes = {} if axes is None else {"axes": axes}
+    attributes: Attributes = {} if axes is None else {"axes": axes}
     check(node_model("MeanVarianceNormalization", {"x": x}, **attributes), {"x": x}, **STATISTICS)
 
 

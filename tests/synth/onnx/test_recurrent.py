@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from onnx import ModelProto
 
 from synth.errors import FormatError, ShapeError
+from synth.evaluate import Evaluator
 from synth.ir.ops import Recurrent
 from synth.onnx import read
 from synth.passes import strip_batch
@@ -133,8 +134,8 @@ def test_each_event_has_its_own_state() -> None:
     zeros = {k: np.zeros((1, 1, 3), np.float32) for k in "hc"}
     graph = strip_batch(read(lstm({"x": x, **kernels, **zeros}, layout=1)))
     assert graph.types["x"].shape == (4, 2)
-    (node,) = [node for node in graph.nodes if isinstance(node.op, Recurrent)]
-    assert node.op.extras == ()
+    (op,) = [node.op for node in graph.nodes if isinstance(node.op, Recurrent)]
+    assert op.extras == ()
     alike = {k: np.repeat(hidden[:, :1], 5, axis=1) for k in "hc"}
     graph = read(lstm({"x": np.repeat(x.transpose(1, 0, 2), 5, axis=1), **kernels, **alike}))
     assert {v.shape for k, v in graph.constants.items() if k in "hc"} == {(1, 1, 3)}
@@ -170,3 +171,28 @@ def test_lengths_are_one_a_sequence() -> None:
     )
     with pytest.raises(ShapeError, match=r"lengths of shape \(1,\) for 2 sequences"):
         read(made)
+
+
+def test_lengths_may_differ_from_event_to_event() -> None:
+    x, n = values(3, 4, 2, seed=1), np.array([1, 4, 2], np.int32)
+    kernels = {"w": values(2, 9, 2, seed=2), "r": values(2, 9, 3, seed=3)}
+    made = node_model(
+        "GRU",
+        {"x": x[:1], "n": n[:1]},
+        kernels,
+        operands=["x", "w", "r", "", "n"],
+        outputs=("y", "h"),
+        opset=14,
+        hidden_size=3,
+        layout=1,
+        direction="bidirectional",
+    )
+    graph = strip_batch(read(made))
+    assert (graph.types["x"].shape, graph.types["n"].shape) == ((4, 2), ())
+    found = Evaluator(graph)({"x": x, "n": n})
+    for event, steps in enumerate(n):
+        alone = Evaluator(graph)({"x": x[[event]], "n": n[[event]]})
+        np.testing.assert_array_equal(found["y"][event], alone["y"][0])
+        assert not found["y"][event, steps:].any()
+        np.testing.assert_array_equal(found["y"][event, steps - 1, 0], found["h"][event, 0])
+        np.testing.assert_array_equal(found["y"][event, 0, 1], found["h"][event, 1])

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from synth.ir import Graph, Stage
 from synth.ir.ops import OPS, Function, Gru, Lstm, Recurrent, Rnn
 from synth.ir.ops.recurrent import ACTIVATIONS
+from synth.ir.serialise import dump, load
 from synth.passes import prepare
 from synth.passes.unroll import unroll
-from tests.synth.passes.graphs import Maker, agree, kinds
+from tests.synth.passes.graphs import Maker, agree, kinds, same_structure
 
 # Steps times a dozen roundings of float32 of values of order 1.
 ROUNDING = 1e-5
@@ -37,7 +38,7 @@ def layer(op: Recurrent, *, steps: int = 3, features: int = 2, hidden: int = 2) 
 
 @st.composite
 def operations(draw: st.DrawFn) -> Recurrent:
-    kind = draw(st.sampled_from([Rnn, Gru, Lstm]))
+    kind: Any = draw(st.sampled_from([Rnn, Gru, Lstm]))
     count = kind.gates - (kind.gates > 1)
     names = tuple(draw(st.sampled_from(sorted(ACTIVATIONS))) for _ in range(count))
     parameters = [tuple(draw(st.sampled_from([0.3, 0.6])) for _ in names) for _ in range(2)]
@@ -45,13 +46,15 @@ def operations(draw: st.DrawFn) -> Recurrent:
     extras = tuple(name for name in own if draw(st.booleans()))
     clip = draw(st.sampled_from([0.5, np.inf]))
     flag: Any = () if kind is Rnn else (draw(st.booleans()),)
-    return kind(names, *parameters, extras, clip, *flag)
+    made: Recurrent = kind(names, *parameters, extras, clip, *flag)
+    return made
 
 
 @given(operations())
 @settings(max_examples=150, deadline=None)
 def test_any_layer(op: Recurrent) -> None:
     before = layer(op)
+    assert same_structure(load(*dump(before)), before)
     after = unroll(before)
     assert not any(isinstance(node.op, Recurrent) for node in after.nodes)
     agree(before, after, rtol=ROUNDING)
