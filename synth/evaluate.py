@@ -162,7 +162,7 @@ class Evaluator:
             shape, given = self.graph.types[name].shape, np.shape(feeds[name])
             if given[1:] != shape or not given:
                 raise ShapeError(f"input {name!r} has shape {given}, not (events, *{shape})")
-        counts = {len(feeds[name]) for name in names}
+        counts = {len(feeds[name]) for name in names} or {1}
         if len(counts) != 1:
             raise ShapeError(f"inputs differ in their number of events: {sorted(counts)}")
         return counts.pop()

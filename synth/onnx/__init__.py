@@ -1,4 +1,4 @@
-"""Reads ONNX models, opset 6 to 27, into imported graphs.
+"""Reads ONNX models, opset 1 to 27, into imported graphs.
 
 `read` is all that others need. Operators of custom domains are added by `handles`; see
 docs/custom-operators.md.

@@ -25,7 +25,7 @@ __all__ = ["ModelProto", "load"]
 
 _LARGEST_FILE = (1 << 31) - 1
 """Protobuf's own limit."""
-_OLDEST, _NEWEST = 6, 27
+_OLDEST, _NEWEST = 1, 27
 """From 24 on, operators that are known have changed in nothing but the element types they take."""
 _WIDENED = {"float16": "float32", "bfloat16": "float32"}
 _ELEMENTS: dict[int, str] = {
@@ -57,7 +57,7 @@ def load(model: str | Path | bytes | ModelProto) -> ModelRecord:
         There is no such file; it is empty, truncated, too large or no ONNX model; a tensor's data
         does not match its shape; or external data is not beside the model.
     UnsupportedOp
-        The operator set is outside 6-27.
+        The operator set is outside 1-27.
     """
     folder = None
     if isinstance(model, str | Path):

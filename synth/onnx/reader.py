@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from synth.errors import FormatError, ShapeError, UnsupportedOp
 from synth.ir.graph import Builder, Graph, Origin
 from synth.ir.op import Stage
@@ -189,6 +191,8 @@ class _Reader:
         value = self.values[output]
         assert value is not None
         call = Call(NodeRecord("Identity", "", output, (), (), {}), 0, (), (), self.builder)
+        if value.array is not None and not np.isfinite(value.array).all():
+            raise UnsupportedOp(f"output {output!r} is constant, and not finite")
         held = call.place(value).name
         inputs = {record.name for record in self.model.inputs}
         if held == output and held in inputs:

@@ -92,7 +92,10 @@ def resize(call: Call) -> Value:
             f"its mode is {mode!r} with coordinates {coordinates!r} rounded by {rounding!r}; "
             f"only nearest is read, with {', '.join(_TRANSFORMS)}"
         )
-    axes = call.axes(call.integers("axes") or range(x.rank), x.rank)
+    given = call.integers("axes") or range(x.rank)
+    call.axes(given, x.rank)
+    # Scales and sizes are in the order of the axes as they are given.
+    axes = tuple(call.axis(axis, x.rank) for axis in given)
     if (policy := call.text("keep_aspect_ratio_policy", "stretch")) != "stretch":
         call.refuse(f"its keep_aspect_ratio_policy is {policy!r}; only stretch is read")
     scales: Sequence[float | Fraction] = call.known_floats(2, "scales")
