@@ -203,7 +203,11 @@ def _from_zero(forest: Forest, bits: int) -> tuple[Forest, int]:
     widest = float((most - least).max())
     base = forest.total(least.astype(forest.base.dtype)).astype(np.float64)
     # Where every tree is a constant, the bits are those of the sum.
-    frac = _finest(widest if widest > 0 else float(np.abs(base).max()), bits)
+    largest = float(np.abs(base).max())
+    frac = _finest(widest if widest > 0 else largest, bits)
+    # Leaves that differ by roundings only (pure nodes) are no reason for sums finer than floats.
+    if largest > 0:
+        frac = min(frac, _finest(largest, np.finfo(forest.base.dtype).nmant + 1))
     counts = np.diff(forest.leaf_starts)
     leaves = _rounded(forest.leaves - np.repeat(least, counts, axis=0), frac)
     return _replaced(forest, leaves, _rounded(base, frac)), frac
