@@ -21,6 +21,9 @@ __all__ = ["integer_forest", "wires"]
 _ANY = 1 << 10
 """Bits of a format in which no score overflows."""
 
+_FAR = 2.0**127
+"""Steps this far out, at the ends of float32, part missing values from all others (CatBoost)."""
+
 
 def integer_forest(forest: Forest, x: Codes, leaves: Format | int) -> tuple[Forest, int]:
     """Return the forest on integer codes, and the fraction bits of its leaves and base.
@@ -200,7 +203,11 @@ def _from_zero(forest: Forest, bits: int) -> tuple[Forest, int]:
     widest = float((most - least).max())
     base = forest.total(least.astype(forest.base.dtype)).astype(np.float64)
     # Where every tree is a constant, the bits are those of the sum.
-    frac = _finest(widest if widest > 0 else float(np.abs(base).max()), bits)
+    largest = float(np.abs(base).max())
+    frac = _finest(widest if widest > 0 else largest, bits)
+    # Leaves that differ by roundings only (pure nodes) are no reason for sums finer than floats.
+    if largest > 0:
+        frac = min(frac, _finest(largest, np.finfo(forest.base.dtype).nmant + 1))
     counts = np.diff(forest.leaf_starts)
     leaves = _rounded(forest.leaves - np.repeat(least, counts, axis=0), frac)
     return _replaced(forest, leaves, _rounded(base, frac)), frac
@@ -251,7 +258,8 @@ def wires(forests: Sequence[Forest], grid: Array, width: int) -> Fixed | FixedAr
     """Return a format for each feature that forests read, of at most so many bits.
 
     It reaches from just below the least threshold to the greatest, as what lies further out all
-    means the same and saturates without loss; it is no finer than the values that were seen.
+    means the same and saturates without loss; it is no finer than the values that were seen. Steps
+    at the ends of float32 do not count, as no wire carries such values.
 
     Parameters
     ----------
@@ -270,6 +278,7 @@ def wires(forests: Sequence[Forest], grid: Array, width: int) -> Fixed | FixedAr
 
 def _wire(steps: Array, grid: int, width: int) -> Fixed:
     """Return the format of one feature: codes on either side of each step, if the bits suffice."""
+    steps = steps[np.abs(steps) < _FAR]
     if not len(steps):
         return Fixed(signed=False, width=1, frac=0)
     low, high = float(steps.min()), float(steps.max())

@@ -25,6 +25,7 @@ from synth import __version__
 from synth.errors import ModelError, SettingsError, ShapeError
 from synth.evaluate import Evaluator
 from synth.ir import Graph
+from synth.ir.ops import Trees
 from synth.load import load_graph
 from synth.parts import Part, find
 from synth.passes import prepare
@@ -222,8 +223,10 @@ def _check_values(graph: Graph) -> None:
     """Refuse what no hardware is made of."""
     if not graph.inputs:
         raise ModelError(f"model {graph.name!r} has no inputs: its outputs are constants")
+    # Trees that ask nothing have no steps.
+    trees = {name for node in graph.nodes if isinstance(node.op, Trees) for name in node.inputs[1:]}
     for name, kind in graph.types.items():
-        if 0 in kind.shape:
+        if 0 in kind.shape and name not in trees:
             raise ShapeError(
                 f"value {name!r} of layer {graph.origins[name].layer!r} has the shape "
                 f"{kind.shape}, which is no element: remove that layer"

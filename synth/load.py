@@ -45,7 +45,9 @@ _LATER_FILES = {
     ".pickle": _PICKLED,
     ".joblib": _PICKLED,
     ".json": "JSON, but of no kind that is read: XGBoost's, CatBoost's and conifer's are",
+    ".txt": "text, but no model of LightGBM's, whose files begin with 'tree' and a version",
     ".ubj": "no model of XGBoost's, or it is damaged",
+    ".xml": "XML, but no weight file of TMVA's",
     ".cbm": "CatBoost's own binary: save it again with save_model(path, format='json')",
     ".root": "a ROOT file: export the model to ONNX",
     ".pb": "a TensorFlow graph: export the model to ONNX (tf2onnx)",
@@ -162,7 +164,7 @@ def _file(path: Path, name: str | None, dimensions: Mapping[str, int] | None) ->
     return _read(path, name, dimensions)
 
 
-_ALSO_TREES = (".json", ".ubj")
+_ALSO_TREES = (".json", ".txt", ".ubj", ".xml")
 """Suffixes of tree models too; `_LATER_FILES` says what the others are."""
 
 

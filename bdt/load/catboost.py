@@ -87,8 +87,8 @@ def from_bytes(data: bytes, where: str) -> Ensemble:
         return _read(json.loads(data), where)
     except _DAMAGE as error:
         raise FormatError(
-            f"{where} is not as CatBoost writes its JSON ({error!r}): save the model again with "
-            "save_model(..., format='json')"
+            f"{where} is not as CatBoost writes its JSON ({type(error).__name__}: {error}): "
+            "save the model again with save_model(..., format='json')"
         ) from error
 
 

@@ -89,7 +89,7 @@ def _read(text: str, where: str) -> Ensemble:
     header, *blocks = re.split(r"^Tree=", _AFTER_TREES.split(text, 1)[0], flags=re.MULTILINE)
     try:
         return _ensemble(_fields(header), blocks, where)
-    except (IndexError, KeyError, OverflowError, ValueError) as error:
+    except (ArithmeticError, LookupError, ValueError) as error:
         raise FormatError(
             f"{where}: the LightGBM model is damaged ({type(error).__name__}: {error}): save it "
             "again"
@@ -146,7 +146,9 @@ def _objective(words: list[str], where: str) -> tuple[Post, float]:
 
 def _add(build: EnsembleBuilder, tree: dict[str, str], target: int) -> None:
     leaves = _numbers(tree, "leaf_value", np.float64)
-    inner = int(tree["num_leaves"]) - 1
+    inner = len(leaves) - 1
+    if int(tree["num_leaves"]) != len(leaves):
+        raise ValueError(f"{len(leaves)} leaf values for num_leaves={tree['num_leaves']}")
     if inner == 0:
         build.tree(left=[-1], right=[-1], feature=0, threshold=0, value=leaves, target=target)
         return
@@ -195,12 +197,13 @@ def _categories(tree: dict[str, str], nodes: Array, threshold: Array) -> dict[in
         return {}
     words = _numbers(tree, "cat_threshold", np.uint32).astype("<u4")
     starts = _numbers(tree, "cat_boundaries", np.int64)
-    sets = threshold[nodes].astype(np.int64)
+    sets = threshold[nodes]
     rising = starts[0] == 0 and (np.diff(starts) >= 0).all() and starts[-1] == len(words)
-    if not rising or sets.min() < 0 or sets.max() >= len(starts) - 1:
+    # In floats, where it is false of NaN.
+    if not rising or not ((sets >= 0) & (sets < len(starts) - 1)).all():
         raise ValueError("cat_boundaries, cat_threshold and threshold do not fit together")
     found = {}
-    for node, which in zip(nodes.tolist(), sets, strict=True):
+    for node, which in zip(nodes.tolist(), sets.astype(np.int64), strict=True):
         bits = words[starts[which] : starts[which + 1]].view(np.uint8)
         found[node] = np.flatnonzero(np.unpackbits(bits, bitorder="little"))
     return found

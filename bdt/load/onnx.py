@@ -128,6 +128,7 @@ def _sums(call: Call, trees: Sequence[Tree], targets: int) -> Value:
 
 def _ensemble(call: Call, trees: Sequence[Tree], targets: int) -> Ensemble:
     x = call[0]
+    call.limit((1, targets))
     build = EnsembleBuilder(
         source=str(call.node),
         features=x.shape[-1],

@@ -225,12 +225,14 @@ def _children(call: Call, side: str, count: int, leaves: int) -> Array:
 
 
 def _modes_of_version_5(call: Call) -> Array:
-    modes = _tensor(call, "nodes_modes").astype(np.int64)
+    modes = _tensor(call, "nodes_modes")
+    if modes.dtype != np.uint8:
+        raise FormatError(f"{call.node} has nodes_modes of {modes.dtype}, which must be uint8")
     for mode in np.unique(modes).tolist():
         if mode >= len(_MODES):
             others = dict(enumerate(_OTHER_MODES, start=len(_MODES)))
             _refuse_mode(call, others.get(mode, str(mode)))
-    return modes
+    return modes.astype(np.int64)
 
 
 def _tensor(call: Call, name: str) -> Array:

@@ -31,6 +31,9 @@ _DELETED = (1 << 31) - 1
 _MOST = 1 << 20
 """Features or outputs: a file states mere numbers, which a damaged one may make huge."""
 
+_DAMAGE = ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError
+"""What reading raises where a document is not of the shape that XGBoost gives it."""
+
 
 def from_model(model: Any) -> Ensemble:
     """Return the ensemble of a Booster, which scores all trees, or of a wrapper, the best ones.
@@ -77,7 +80,7 @@ def _read(data: bytes, where: str, *, missing: float = np.nan, wrapped: bool = F
         is_json = data.lstrip()[1:].lstrip()[:1] in (b'"', b"}")
         document = json.loads(data) if is_json else ubj.decode(data)
         return _ensemble(document["learner"], where, missing=missing, wrapped=wrapped)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except _DAMAGE as error:
         raise FormatError(
             f"{where}: the XGBoost model is damaged ({type(error).__name__}: {error}): save it "
             "again"

@@ -325,6 +325,10 @@ def test_a_tree_of_version_5_may_be_one_leaf() -> None:
         ({"leaf_targetids": [0, 0, 1, 0]}, "a leaf adds to output 1 of 1"),
         ({"nodes_featureids": [0, 4, 0]}, "splits by feature 4"),
         ({"nodes_splits": [0.5]}, "lacks its tensor 'nodes_splits'"),
+        (
+            {"nodes_modes": numpy_helper.from_array(np.zeros(3, np.float32))},
+            "has nodes_modes of float32, which must be uint8",
+        ),
     ],
 )
 def test_damaged_trees_of_version_5(changes: dict[str, Any], words: str) -> None:
@@ -384,6 +388,7 @@ def stump(op: str = "TreeEnsembleRegressor", **changes: Any) -> Any:
         ({"target_nodeids": [1, 1]}, "a leaf adds to the same output twice"),
         ({"target_ids": [0, 5]}, "a leaf adds to output 5 of 1"),
         ({"n_targets": None}, "lacks its attribute 'n_targets'"),
+        ({"n_targets": 10**12}, r"makes a value of shape \[1, 1000000000000\]: more than"),
         ({"nodes_modes": [1, 0, 0]}, "attribute 'nodes_modes' is .*, not a list of texts"),
         ({"base_values": [0.5, 0.5]}, "has 2 base values for 1 outputs"),
     ],

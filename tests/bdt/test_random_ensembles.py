@@ -176,6 +176,41 @@ def test_the_least_positive_step_is_one_on_a_coarse_grid() -> None:
     assert wires([floats], np.array([-1]), 8) == Fixed(signed=False, width=1, frac=-1)
 
 
+def test_a_border_for_missing_values_costs_the_wire_no_bits() -> None:
+    """CatBoost parts NaN from numbers at the least float32."""
+    build = EnsembleBuilder("hand", 1)
+    for threshold in (float(np.finfo(np.float32).min), 0.75):
+        build.tree(
+            left=[1, -1, -1],
+            right=[2, -1, -1],
+            feature=0,
+            threshold=threshold,
+            less_equal=True,
+            value=[0, -1.0, 1.0],
+        )
+    floats = forest(build.finish())
+    wire = wires([floats], np.array([2]), 16)
+    assert wire == Fixed(signed=False, width=3, frac=2)
+    whole, _ = integer_forest(floats, Codes.full((1,), wire), 4)
+    assert whole.steps.tolist() == [4]
+
+
+def test_leaves_that_differ_by_roundings_make_no_wide_sums() -> None:
+    """Two leaves, a unit in the last place apart, and a base score a million times as large."""
+    build = EnsembleBuilder("hand", 1, base=1e6)
+    build.tree(
+        left=[1, -1, -1],
+        right=[2, -1, -1],
+        feature=0,
+        threshold=0.5,
+        value=[0, 1.0, np.nextafter(np.float32(1), np.float32(2))],
+    )
+    kind = Codes.full((1,), Fixed(signed=True, width=8, frac=1))
+    whole, frac = integer_forest(forest(build.finish()), kind, 16)
+    assert frac == 4  # 24 bits, as float32 has them
+    assert whole.base.tolist() == [1_000_001 << frac]
+
+
 # Models of libraries whose leaves are sums of a few powers of two: then so are all their sums, and
 # not one row may differ.
 

@@ -406,6 +406,11 @@ def test_damage_gives_an_error_of_ours_or_another_model() -> None:
     [
         (b'{"learner": {"gradient_booster": {}}}', "KeyError"),
         (b'{"learner": [], "gradient_booster": 1}', "TypeError"),
+        (
+            b'{"learner": {"gradient_booster": {"name": "gbtree", "model": 0}, %s}}'
+            % b'"learner_model_param": {"num_feature": 1e999}',
+            "OverflowError",
+        ),
         (b'{"learner": ' + b"[" * 100_000 + b"gradient_booster", "RecursionError"),
         (b"{" + b"i\x07learner{" * 5000 + b"gradient_booster", "RecursionError"),
         (b"{i\x07learner?gradient_booster", r"byte 10 is '\?', which starts no value"),

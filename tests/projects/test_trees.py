@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 import xgboost
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.tree import DecisionTreeRegressor
 
 import synth
 from projects.demo.jets import load_jets
@@ -131,6 +132,14 @@ def test_a_forest_of_votes(tmp_path: Path) -> None:
     )
     bound = 6 * 2.0**-24 + 1e-12
     np.testing.assert_allclose(project.predict(x), forest.predict_proba(x), rtol=0, atol=bound)
+
+
+def test_a_model_that_asks_nothing_is_a_constant(tmp_path: Path) -> None:
+    x = rows(10)
+    tree = DecisionTreeRegressor().fit(x, np.full(10, 0.75))
+    project = synth.convert(tree, part=PART, output_dir=tmp_path / "constant", calibration=x)
+    assert (project.predict(x) == 0.75).all()
+    assert project.validate(x).exact
 
 
 def network_and_trees() -> onnx.ModelProto:

@@ -75,6 +75,8 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
         (".pt", "a pickled PyTorch model, which could run code when read"),
         (".pkl", "a pickle, which could run code when read"),
         (".json", "JSON, but of no kind that is read"),
+        (".txt", "text, but no model of LightGBM's"),
+        (".xml", "XML, but no weight file of TMVA's"),
         (".UBJ", "no model of XGBoost's, or it is damaged"),
         (".joblib", r"a pickle, which could run code when read: .* give the live model"),
         (".cbm", r"save it again with save_model\(path, format='json'\)"),
