@@ -19,7 +19,8 @@ def bridge_lines(name: str, header: Header) -> list[str]:
     lines.add(f"// {name}", "namespace {", "")
     run = f"{name}_events"
     with lines.block(
-        f"void {run}(const {kind} &session, const void *const *in, void *const *out, "
+        f"void {run}(const {kind} &session, [[maybe_unused]] const void *const *in, "
+        "[[maybe_unused]] void *const *out, "
         "long long first, long long last) {",
         "}",
     ):

@@ -22,7 +22,7 @@ def constant_lines(constants: Iterable[Constant]) -> list[str]:
     for constant in constants:
         lines.add(f"// {comment(constant.title)}")
         kind, array = constant.type, constant.array
-        rows = kind not in _DTYPES and array.ndim == 2
+        rows = kind.startswith("lib::") or (kind == "int" and array.ndim == 2)
         items = _rows(constant) if rows else [_item(v, kind) for v in np.ravel(array).tolist()]
         columns = f"[{array.shape[1]}]" if rows and not kind.startswith("lib::") else ""
         size = f"[{max(len(items), 1)}]{columns}"

@@ -18,6 +18,7 @@ from backends.cpp.site import Call, Group, Site
 from backends.cpp.values import Values, width
 from backends.cstyle import comment
 from backends.text import Lines
+from synth.errors import UnsupportedOp
 from synth.ir import Graph
 from synth.ir.ops import Reshape
 
@@ -25,7 +26,7 @@ __all__ = ["Header", "emit_header"]
 
 _LIBRARY = (
     *("vectors", "session", "functions", "arithmetic", "casts"),
-    *("maps", "reductions", "products", "trees"),
+    *("maps", "positions", "reductions", "products", "recurrent", "trees"),
 )
 _INCLUDES = (
     *("cmath", "cstddef", "cstdint", "cstdio", "cstring", "limits", "memory", "stdexcept"),
@@ -116,6 +117,9 @@ class _Function:
     """Values that are another's array under another shape."""
 
     def __post_init__(self) -> None:
+        for name, kind in self.graph.types.items():
+            if 0 in kind.shape:
+                raise UnsupportedOp(f"value {name!r} has the shape {kind.shape}: no elements")
         self.values = Values(self.graph)
         self.site = Site(self.values)
         self.inputs, self.outputs = ports_of(self.graph, self.values)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from backends.cpp.values import Values, literal
+from backends.cpp.values import CPP_TYPES, Values, literal
 from synth.casting import CastKernel
 from synth.errors import UnsupportedOp
 from synth.fixed import Fixed
@@ -14,9 +14,11 @@ from synth.ir import Node
 from synth.ir.ops import (
     Abs,
     Add,
+    Bitwise,
     Cast,
     Clip,
     Compare,
+    Convert,
     Div,
     Elu,
     Function,
@@ -24,8 +26,10 @@ from synth.ir.ops import (
     LeakyRelu,
     Maximum,
     Minimum,
+    Mod,
     Mul,
     Neg,
+    Pow,
     PRelu,
     Relu,
     Select,
@@ -57,6 +61,18 @@ _FUNCTIONS = {
     "scaled_expm1": "{1} * lib::exponential_less_one({0})",
     "log1p_exp_neg": "lib::logarithm_of_one_and(lib::exponential(-{0}))",
     "softsign": "{0} / (1 + lib::absolute({0}))",
+    "erf": "lib::error_function({0})",
+    "floor": "lib::lower({0})",
+    "ceil": "lib::upper({0})",
+    "round": "lib::nearest({0})",
+    "sign": "lib::sign({0})",
+    **{
+        name: f"std::{name}({{0}})"
+        for name in (
+            *("sin", "cos", "tan", "asin", "acos", "atan"),
+            *("sinh", "cosh", "asinh", "acosh", "atanh"),
+        )
+    },
 }
 
 
@@ -174,6 +190,15 @@ def _hard_sigmoid(op: HardSigmoid, operands: Sequence[str], kind: str) -> str:
     return f"lib::minimum(lib::maximum({line}, {kind}(0)), {kind}(1))"
 
 
+_BITWISE = {"and": "({0} & {1})", "or": "({0} | {1})", "xor": "({0} ^ {1})"}
+
+
+def _bitwise(op: Bitwise, operands: Sequence[str], kind: str) -> str:
+    if op.function in _BITWISE:
+        return _BITWISE[op.function].format(*operands)
+    return f"lib::shift_{op.function}<{kind}>({operands[0]}, {operands[1]})"
+
+
 def _softplus(_op: Softplus, operands: Sequence[str], kind: str) -> str:
     (x,) = operands
     small = f"lib::logarithm_of_one_and(lib::exponential(-lib::absolute({x})))"
@@ -184,6 +209,10 @@ _RULES: dict[type, Rule] = {
     **dict.fromkeys(_ARITHMETIC, _arithmetic),
     Abs: lambda _op, x, kind: f"lib::absolute<{kind}>({x[0]})",
     Clip: _clip,
+    Bitwise: _bitwise,
+    Convert: lambda op, x, _kind: f"lib::to<{CPP_TYPES[op.to]}>({x[0]})",
+    Mod: lambda op, x, kind: f"lib::{'remainder' if op.fmod else 'modulo'}<{kind}>({x[0]}, {x[1]})",
+    Pow: lambda _op, x, kind: f"lib::power<{kind}>({x[0]}, {x[1]})",
     Compare: lambda op, x, _kind: f"({x[0]} {op.relation} {x[1]})",
     Elu: lambda op, x, kind: _elu(op.alpha, 1.0, x[0], kind),
     Function: _function,

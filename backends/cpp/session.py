@@ -48,7 +48,7 @@ class _Session:
             "// The memory of one call at a time: one for each thread, kept from call to call.",
             f"struct Workspace {{ alignas(64) unsigned char memory[{max(single, 1)}]; }};",
             "struct BatchWorkspace {",
-            f"    alignas(64) unsigned char memory[{self.total} * lib::block];",
+            f"    alignas(64) unsigned char memory[{max(self.total, 1)} * lib::block];",
             "};",
             "",
         )

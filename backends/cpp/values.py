@@ -10,9 +10,9 @@ from synth.errors import UnsupportedOp
 from synth.exact import Array, carrier, shift_left
 from synth.ir import Codes, Graph, Node, Stage, Tensor
 
-__all__ = ["CARRIERS", "Values", "literal", "numpy_name", "width"]
+__all__ = ["CARRIERS", "CPP_TYPES", "Values", "literal", "numpy_name", "width"]
 
-_TYPES = {
+CPP_TYPES = {
     "float32": "float",
     "float64": "double",
     "bool": "bool",
@@ -115,14 +115,14 @@ class Values:
 
 
 def _tensor_type(kind: Tensor, name: str) -> str:
-    if kind.dtype not in _TYPES:
+    if kind.dtype not in CPP_TYPES:
         raise UnsupportedOp(f"value {name!r} holds {kind.dtype}, which C++17 has no type for")
-    return _TYPES[kind.dtype]
+    return CPP_TYPES[kind.dtype]
 
 
 def numpy_name(kind: str) -> str:
     """Return NumPy's name of a C++ type."""
-    return next(name for name, text in _TYPES.items() if text == kind)
+    return next(name for name, text in CPP_TYPES.items() if text == kind)
 
 
 def width(kind: str) -> int:

@@ -11,7 +11,14 @@ from backends.cpp.kernels.movement import (
     print_slice,
     print_transpose,
 )
+from backends.cpp.kernels.positions import (
+    print_pick,
+    print_rank,
+    print_running_sum,
+    print_scatter,
+)
 from backends.cpp.kernels.products import print_conv, print_dense, print_matmul
+from backends.cpp.kernels.recurrent import print_recurrent
 from backends.cpp.kernels.reductions import print_pool, print_reduce, print_softmax
 from backends.cpp.kernels.trees import print_trees
 from backends.cpp.site import Group, Site
@@ -19,14 +26,21 @@ from synth.ir import Node, Op
 from synth.ir.ops import (
     Concat,
     Conv,
+    CumSum,
     Dense,
     Gather,
+    Gru,
+    Lstm,
     MatMul,
     MaxPool,
     Pad,
+    Pick,
     Reduce,
     Reshape,
+    Rnn,
+    Scatter,
     Slice,
+    Smallest,
     Softmax,
     SumPool,
     Table,
@@ -46,7 +60,12 @@ _PRINTERS: dict[type[Op], Printer] = {
     Gather: print_gather,
     MatMul: print_matmul,
     MaxPool: print_pool,
+    CumSum: print_running_sum,
     Pad: print_pad,
+    Pick: print_pick,
+    Scatter: print_scatter,
+    Smallest: print_rank,
+    **dict.fromkeys((Gru, Lstm, Rnn), print_recurrent),
     Reduce: print_reduce,
     Reshape: print_reshape,
     Slice: print_slice,
@@ -73,4 +92,4 @@ def print_group(site: Site, group: Group) -> list[str]:
 
 def fuses(node: Node) -> bool:
     """Whether a node's kernel can hand its elements on to a chain of others."""
-    return type(node.op) not in (Softmax, Concat, Pad)
+    return type(node.op) not in (Softmax, Concat, Pad, CumSum, Scatter, Smallest, Gru, Lstm, Rnn)

@@ -52,9 +52,9 @@ def print_matmul(site: Site, group: Group) -> list[str]:
     return [
         *first,
         *second,
-        f"lib::loop<{axes(y[:-2], *steps)}>([&](long a, long b, long y) {{",
-        f"    lib::matrix_product<L, {n}, {k}, {m}>({x} + a * L, {w} + b * L, {room},",
-        f"        {site.pointer(group.output)} + y * L, {site.then(group, kind)});",
+        f"lib::loop<{axes(y[:-2], *steps)}>([&](long a_, long b_, long y_) {{",
+        f"    lib::matrix_product<L, {n}, {k}, {m}>({x} + a_ * L, {w} + b_ * L, {room},",
+        f"        {site.pointer(group.output)} + y_ * L, {site.then(group, kind)});",
         "});",
     ]
 
@@ -87,9 +87,9 @@ def print_conv(site: Site, group: Group) -> list[str]:
         return [*lines, call, f"    {then});"]
     return [
         *lines,
-        f"for (long i = 0; i < {outer[0]}; ++i)",
-        f"    lib::convolution<L, {name}>({x} + i * {prod(outer[1:])} * L, {weights}, {bias},",
-        f"        {y} + i * {prod(out) * made[-1]} * L, {then});",
+        f"for (long i_ = 0; i_ < {outer[0]}; ++i_)",
+        f"    lib::convolution<L, {name}>({x} + i_ * {prod(outer[1:])} * L, {weights}, {bias},",
+        f"        {y} + i_ * {prod(out) * made[-1]} * L, {then});",
     ]
 
 

@@ -8,17 +8,22 @@ from synth.ir.ops import MaxPool, Reduce, Softmax, SumPool
 
 __all__ = ["print_pool", "print_reduce", "print_softmax"]
 
-_FOLDS = {"sum": "a + b", "max": "lib::maximum(a, b)", "min": "lib::minimum(a, b)"}
+_FOLDS = {
+    "sum": "lib::add<{0}>(a, b)",
+    "prod": "lib::multiply<{0}>(a, b)",
+    "max": "lib::maximum(a, b)",
+    "min": "lib::minimum(a, b)",
+}
 
 
 def _fold(function: str, kind: str) -> str:
-    return f"[]({kind} a, {kind} b) {{ return {kind}({_FOLDS[function]}); }}"
+    return f"[]({kind} a, {kind} b) {{ return {kind}({_FOLDS[function].format(kind)}); }}"
 
 
 def _first(function: str, kind: str) -> str:
     """Return what a fold begins with."""
-    if function == "sum":
-        return f"{kind}(0)"
+    if function in ("sum", "prod"):
+        return f"{kind}({int(function == 'prod')})"
     limits = f"std::numeric_limits<{kind}>"
     if kind in ("float", "double"):
         return f"{'-' if function == 'max' else ''}{limits}::infinity()"

@@ -38,9 +38,9 @@ def print_trees(site: Site, group: Group) -> list[str]:
     shape = values.shape(node.inputs[0])
     x, y = site.pointer(node.inputs[0]), site.pointer(group.output)
     return [
-        f"for (long i = 0; i < {prod(shape[:-1])}; ++i)",
-        f"    lib::trees<L, {stem}_trees>({x} + i * {shape[-1]} * L, {', '.join(names)},",
-        f"        {y} + i * {len(forest.base)} * L, {site.then(group, sums)});",
+        f"for (long i_ = 0; i_ < {prod(shape[:-1])}; ++i_)",
+        f"    lib::trees<L, {stem}_trees>({x} + i_ * {shape[-1]} * L, {', '.join(names)},",
+        f"        {y} + i_ * {len(forest.base)} * L, {site.then(group, sums)});",
     ]
 
 

@@ -31,10 +31,11 @@ inline void reduce(F f, A first, Then then, Y *__restrict y, const X *__restrict
                     for (long i = 0; i < n; ++i)
                         for (int l = 0; l < L; ++l) sums[l] = f(sums[l], A(row[i * step * L + l]));
                 } else {
-                    long i = 0;
-                    for (; i + parts <= n; i += parts)
-                        for (int p = 0; p < parts; ++p) sums[p] = f(sums[p], A(row[(i + p) * step]));
-                    for (int p = 0; i < n; ++i, ++p) sums[p] = f(sums[p], A(row[i * step]));
+                    for (long k = 0; k < n / parts; ++k)
+                        for (int p = 0; p < parts; ++p)
+                            sums[p] = f(sums[p], A(row[(k * parts + p) * step]));
+                    for (long p = 0; p < n % parts; ++p)
+                        sums[p] = f(sums[p], A(row[(n / parts * parts + p) * step]));
                 }
             });
             if constexpr (L > 1) {

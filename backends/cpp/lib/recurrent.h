@@ -1,0 +1,91 @@
+// Recurrent layers: one sequence, step by step.
+//
+// `Row` is how far steps lie apart in what x contributes to the gates: whole blocks of columns.
+
+// rows[t] = x[t] W + bias for all steps; W and bias are packed.
+template <int L, int Steps, int K, int M, class A, class X>
+inline void contribute(A *__restrict rows, const X *__restrict x, const A *w, const A *bias) {
+    constexpr long Row = long(blocks(M)) * block;
+    const auto here = [](int) { return 0L; };
+    if constexpr (L == 1)
+        rows_product<Steps, 1, K, M>(x, K, here, w, bias, rows, Row, Same());
+    else
+        for (long t = 0; t < Steps; ++t)
+            lanes_product<1, K, M>(x + t * K * L, here, w, bias, rows + t * Row * L, Same());
+}
+
+// sums = row + h W of a packed W; a row of null is one of `zeros`, which has no events.
+template <int L, int H, int M, class A>
+inline void add_state(A *__restrict sums, const std::common_type_t<A> *row, const A *__restrict h,
+                      const A *w, const A *zeros) {
+    const auto here = [](int) { return 0L; };
+    if constexpr (L == 1) {
+        rows_product<1, 1, H, M>(h, 0, here, w, row ? row : zeros, sums, 0, Same());
+    } else {
+        lanes_product<1, H, M>(h, here, w, zeros, sums, Same());
+        for (long i = 0; row && i < long(M) * L; ++i) sums[i] += row[i];
+    }
+}
+
+// sums[m] = row(m) + sum of h[k] w(k, m), of any kernel: one of constants, or one of each event.
+template <int L, int H, int M, class A, class Row, class X, class W>
+inline void add_computed(A *__restrict sums, Row row, const X *__restrict h, W w) {
+    for (long m = 0; m < M; ++m)
+        for (int l = 0; l < L; ++l) {
+            A sum = row(m, l);
+            for (long k = 0; k < H; ++k) sum += A(h[k * L + l]) * w(k * M + m, l);
+            sums[m * L + l] = sum;
+        }
+}
+
+// h = f(.)
+template <int L, int H, class A, class F> inline void rnn(A *__restrict h, const A *sums, F f) {
+    for (long i = 0; i < long(H) * L; ++i) h[i] = f(sums[i]);
+}
+
+// Gates i, o, f and g: c = f c + i g, h = o e(c); peepholes of i, o and f, if there are any.
+template <int L, int H, bool Peepholes, bool Coupled, class A, class P, class F, class G, class E>
+inline void lstm(A *__restrict h, A *__restrict c, const A *__restrict sums, P peephole, F f, G g,
+                 E e) {
+    constexpr long gate = long(H) * L;
+    for (long at = 0; at < gate; ++at) {
+        [[maybe_unused]] const long k = at / L;
+        [[maybe_unused]] const int l = int(at % L);
+        A in = sums[at], out = sums[gate + at], forget = sums[2 * gate + at];
+        if constexpr (Peepholes) in += peephole(k, l) * c[at];
+        if constexpr (Peepholes) forget += peephole(2 * H + k, l) * c[at];
+        in = f(in);
+        forget = Coupled ? A(1) - in : f(forget);
+        const A cell = forget * c[at] + in * g(sums[3 * gate + at]);
+        if constexpr (Peepholes) out += peephole(H + k, l) * cell;
+        c[at] = cell;
+        h[at] = f(out) * e(cell);
+    }
+}
+
+// Gates z, r and n: what h contributes to n is `own` and the bias `inner`, times r if Linear.
+template <int L, int H, bool Linear, class A, class B, class G>
+inline void gru(A *__restrict h, const A *__restrict z, const A *__restrict r,
+                const A *__restrict row, const A *__restrict own, B inner, G g) {
+    for (long at = 0; at < long(H) * L; ++at) {
+        const A part = own[at] + inner(at / L, int(at % L));
+        const A n = g(row[at] + (Linear ? r[at] * part : part));
+        h[at] = (A(1) - z[at]) * n + z[at] * h[at];
+    }
+}
+
+// Where the mask is false, a state stays what it was.
+template <int L, int H, class A, class M>
+inline void hold(A *__restrict state, const A *__restrict before, M mask, long step) {
+    for (long k = 0; k < H; ++k)
+        for (int l = 0; l < L; ++l)
+            if (!mask(step, l)) state[k * L + l] = before[k * L + l];
+}
+
+template <class A, class F> inline void apply(A *x, long count, F f) {
+    for (long i = 0; i < count; ++i) x[i] = f(x[i]);
+}
+
+template <class A> inline void copy(A *__restrict to, const A *__restrict from, long count) {
+    for (long i = 0; i < count; ++i) to[i] = from[i];
+}
