@@ -8,6 +8,7 @@ from backends.cpp.emit import Header, emit_header
 from backends.cpp.ports import Port
 from backends.cpp.values import numpy_name
 from synth.ir import Graph
+from synth.passes import simplified
 
 __all__ = ["SCHEMA", "Cpp"]
 
@@ -34,7 +35,7 @@ class Cpp:
         files: dict[str, str | bytes] = {}
         models = {}
         bridge = ["// Functions by which other languages call the models.", *_INCLUDES]
-        for stage, graph in (("float", imported), ("integer", typed)):
+        for stage, graph in (("float", simplified(imported)), ("integer", typed)):
             if graph is None:
                 continue
             name = f"{settings.name}_{stage}"

@@ -25,6 +25,7 @@ __all__ = [
     "layout",
     "prepare",
     "remove_identities",
+    "simplified",
     "sink_squeezes",
     "strip_batch",
 ]
@@ -37,8 +38,9 @@ def imported(graph: Graph) -> Graph:
 
 def prepare(graph: Graph) -> Graph:
     """Return the graph of primitives from which number formats are chosen."""
-    return _simplified(decompose(_simplified(graph)))
+    return simplified(decompose(simplified(graph)))
 
 
-def _simplified(graph: Graph) -> Graph:
+def simplified(graph: Graph) -> Graph:
+    """Return the same function with fewer operations: what a fast float model is printed from."""
     return to_fixpoint(graph, fold_constants, remove_identities, layout, sink_squeezes, fold_affine)
