@@ -76,36 +76,28 @@ class _Layer:
         ]
 
     def _sequence(self, y: str, width: int) -> list[str]:
-        states = self.op.states
-        lines = []
-        for state in states:
+        """Return the steps of one sequence: states lie side by side where the result has them."""
+        lines = [f"{self.kind} *const first_ = {self._room('first', width)};"]
+        for number, state in enumerate(self.op.states):
             given = state in self.op.extras
             first = self._element(state, "k_", "l_") if given else f"{self.kind}(0)"
+            place = f"first_[(k_ + {number * self.hidden}) * L + l_]"
             lines += [
-                f"{self.kind} *const {state}_ = {self._room(state, self.hidden)};",
                 f"for (long k_ = 0; k_ < {self.hidden}; ++k_)",
-                f"    for (int l_ = 0; l_ < L; ++l_) {state}_[k_ * L + l_] = {first};",
+                f"    for (int l_ = 0; l_ < L; ++l_) {place} = {first};",
             ]
-        lines += self._inputs()
-        lines.append(f"{self.kind} *const sums_ = {self._room('sums', self.row)};")
-        lines.append(f"for (long t_ = 0; t_ < {self.steps}; ++t_) {{")
-        inner = [f"const {self.kind} *const row_ = rows_ + t_ * {self.row} * L;"]
-        masked = "mask" in self.op.extras
-        for state in states if masked else ():
-            room = self._room(f"before_{state}", self.hidden)
-            inner += [
-                f"{self.kind} *const before_{state}_ = {room};",
-                f"lib::copy(before_{state}_, {state}_, {self.hidden} * L);",
-            ]
-        inner += self._step()
-        for number, state in enumerate(states):
-            if masked:
-                mask = self._accessor("mask")
-                held = f"{state}_, before_{state}_, {mask}, t_"
-                inner.append(f"lib::hold<L, {self.hidden}>({held});")
-            place = f"{y} + (t_ * {width} + {number * self.hidden}) * L"
-            inner.append(f"lib::copy({place}, {state}_, {self.hidden} * L);")
-        return [*lines, *(f"    {line}" for line in inner), "}"]
+        lines += [
+            *self._inputs(),
+            f"{self.kind} *const sums_ = {self._room('sums', self.row)};",
+            f"const {self.kind} *old_ = first_;",
+            f"for (long t_ = 0; t_ < {self.steps}; ++t_) {{",
+            f"    const {self.kind} *const row_ = rows_ + t_ * {self.row} * L;",
+            f"    {self.kind} *const now_ = {y} + t_ * {width} * L;",
+            *(f"    {line}" for line in self._step()),
+        ]
+        if "mask" in self.op.extras:
+            lines.append(f"    lib::hold<L, {width}>(now_, old_, {self._accessor('mask')}, t_);")
+        return [*lines, "    old_ = now_;", "}"]
 
     # Sums of gates
 
@@ -158,16 +150,16 @@ class _Layer:
     def _step(self) -> list[str]:
         if isinstance(self.op, Gru):
             return self._gru(self.op)
-        every = self._product("sums_", "row_", "hidden_", 0, self.columns)
+        every = self._product("sums_", "row_", "old_", 0, self.columns)
         if not isinstance(self.op, Lstm):
-            return [*every, f"lib::rnn<L, {self.hidden}>(hidden_, sums_, {self._gate(0)});"]
+            return [*every, f"lib::rnn<L, {self.hidden}>(now_, sums_, {self._gate(0)});"]
         peepholes = "peepholes" in self.op.extras
         flags = f"{_cpp(peepholes)}, {_cpp(self.op.input_forget)}"
         read = self._accessor("peepholes") if peepholes else "[](long, int) { return 0; }"
         return [
             *every,
             f"lib::lstm<L, {self.hidden}, {flags}>(",
-            f"    hidden_, cell_, sums_, {read},",
+            f"    now_, now_ + {self.hidden} * L, old_ + {self.hidden} * L, sums_, {read},",
             f"    {self._gate(0)}, {self._gate(1)}, {self._activation(2)});",
         ]
 
@@ -176,16 +168,16 @@ class _Layer:
         own = self._room("own", -(-size // BLOCK) * BLOCK)
         lines = [
             f"{self.kind} *const own_ = {own};",
-            *self._product("sums_", "row_", "hidden_", 0, 2 * size),
+            *self._product("sums_", "row_", "old_", 0, 2 * size),
             f"lib::apply(sums_, {2 * size} * L, {self._gate(0)});",
         ]
-        source = "hidden_"
+        source = "old_"
         if not linear:
             source = "reset_"
             lines += [
                 f"{self.kind} *const reset_ = {self._room('reset', size)};",
                 f"for (long i_ = 0; i_ < {size} * L; ++i_)",
-                f"    reset_[i_] = sums_[{size} * L + i_] * hidden_[i_];",
+                f"    reset_[i_] = sums_[{size} * L + i_] * old_[i_];",
             ]
         lines += self._product("own_", "", source, 2 * size, size)
         inner = f"[](long, int) {{ return {self.kind}(0); }}"
@@ -195,7 +187,7 @@ class _Layer:
         return [
             *lines,
             f"lib::gru<L, {size}, {_cpp(linear)}>(",
-            f"    hidden_, sums_, sums_ + {size} * L, row_ + {2 * size} * L, own_,",
+            f"    now_, old_, sums_, row_ + {2 * size} * L, own_,",
             f"    {inner}, {self._gate(1)});",
         ]
 

@@ -71,6 +71,12 @@ template <int Rows, int Most, class F> inline void tiles(F f) {
 // Hands the sums of `width` columns on: y[c] = then(sum[c]).
 template <class A, int V, class Y, class F>
 inline void finish(const Vector<A> (&sums)[V], Y *__restrict y, int width, F then) {
+    if constexpr (std::is_same_v<F, Same> && std::is_same_v<Y, A>) {
+        if (width == V * lanes<A>) {
+            for (int v = 0; v < V; ++v) store(y + v * lanes<A>, sums[v]);
+            return;
+        }
+    }
     A held[V * lanes<A>];
     for (int v = 0; v < V; ++v) store(held + v * lanes<A>, sums[v]);
     if (width == V * lanes<A>)

@@ -39,24 +39,25 @@ inline void add_computed(A *__restrict sums, Row row, const X *__restrict h, W w
 }
 
 // h = f(.)
-template <int L, int H, class A, class F> inline void rnn(A *__restrict h, const A *sums, F f) {
+template <int L, int H, class A, class F>
+inline void rnn(A *__restrict h, const A *__restrict sums, F f) {
     for (long i = 0; i < long(H) * L; ++i) h[i] = f(sums[i]);
 }
 
 // Gates i, o, f and g: c = f c + i g, h = o e(c); peepholes of i, o and f, if there are any.
 template <int L, int H, bool Peepholes, bool Coupled, class A, class P, class F, class G, class E>
-inline void lstm(A *__restrict h, A *__restrict c, const A *__restrict sums, P peephole, F f, G g,
-                 E e) {
+inline void lstm(A *__restrict h, A *__restrict c, const A *__restrict old,
+                 const A *__restrict sums, P peephole, F f, G g, E e) {
     constexpr long gate = long(H) * L;
     for (long at = 0; at < gate; ++at) {
         [[maybe_unused]] const long k = at / L;
         [[maybe_unused]] const int l = int(at % L);
         A in = sums[at], out = sums[gate + at], forget = sums[2 * gate + at];
-        if constexpr (Peepholes) in += peephole(k, l) * c[at];
-        if constexpr (Peepholes) forget += peephole(2 * H + k, l) * c[at];
+        if constexpr (Peepholes) in += peephole(k, l) * old[at];
+        if constexpr (Peepholes) forget += peephole(2 * H + k, l) * old[at];
         in = f(in);
         forget = Coupled ? A(1) - in : f(forget);
-        const A cell = forget * c[at] + in * g(sums[3 * gate + at]);
+        const A cell = forget * old[at] + in * g(sums[3 * gate + at]);
         if constexpr (Peepholes) out += peephole(H + k, l) * cell;
         c[at] = cell;
         h[at] = f(out) * e(cell);
@@ -65,27 +66,24 @@ inline void lstm(A *__restrict h, A *__restrict c, const A *__restrict sums, P p
 
 // Gates z, r and n: what h contributes to n is `own` and the bias `inner`, times r if Linear.
 template <int L, int H, bool Linear, class A, class B, class G>
-inline void gru(A *__restrict h, const A *__restrict z, const A *__restrict r,
+inline void gru(A *__restrict h, const A *__restrict old, const A *__restrict gates,
                 const A *__restrict row, const A *__restrict own, B inner, G g) {
-    for (long at = 0; at < long(H) * L; ++at) {
+    constexpr long gate = long(H) * L;
+    for (long at = 0; at < gate; ++at) {
         const A part = own[at] + inner(at / L, int(at % L));
-        const A n = g(row[at] + (Linear ? r[at] * part : part));
-        h[at] = (A(1) - z[at]) * n + z[at] * h[at];
+        const A n = g(row[at] + (Linear ? gates[gate + at] * part : part));
+        h[at] = (A(1) - gates[at]) * n + gates[at] * old[at];
     }
 }
 
-// Where the mask is false, a state stays what it was.
-template <int L, int H, class A, class M>
-inline void hold(A *__restrict state, const A *__restrict before, M mask, long step) {
-    for (long k = 0; k < H; ++k)
+// Where the mask is false, states stay what they were.
+template <int L, int Count, class A, class M>
+inline void hold(A *__restrict states, const A *__restrict old, M mask, long step) {
+    for (long k = 0; k < Count; ++k)
         for (int l = 0; l < L; ++l)
-            if (!mask(step, l)) state[k * L + l] = before[k * L + l];
+            if (!mask(step, l)) states[k * L + l] = old[k * L + l];
 }
 
 template <class A, class F> inline void apply(A *x, long count, F f) {
     for (long i = 0; i < count; ++i) x[i] = f(x[i]);
-}
-
-template <class A> inline void copy(A *__restrict to, const A *__restrict from, long count) {
-    for (long i = 0; i < count; ++i) to[i] = from[i];
 }
