@@ -131,6 +131,13 @@ class Call:
             raise FormatError(f"{self.node}: {what} has the shape {array.shape}, not one element")
         return array.reshape(())
 
+    def known_integer(self, position: int, what: str) -> int:
+        """Return a required operand of one constant integer."""
+        number = self.known_scalar(position, what)
+        if number.dtype.kind not in "iu":
+            raise FormatError(f"{self.node}: {what} is {number.dtype.name}, not an integer")
+        return int(number)
+
     # Attributes
 
     def integer(self, name: str, default: int | None = None) -> int:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from synth.errors import FormatError, ShapeError, UnsupportedOp
+from synth.errors import FormatError, ShapeError
 from synth.onnx import read
 from tests.synth.onnx.comparing import QUOTIENT, Attributes, check, grid, model, node_model
 
@@ -117,12 +117,12 @@ def test_choice_by_a_constant() -> None:
     check(made, {"x": x})
 
 
-def test_logic_of_computed_values_is_refused() -> None:
+def test_logic_of_computed_values() -> None:
     x = grid(2)
     nodes = [
         helper.make_node("Less", ["x", "b"], ["c"]),
-        helper.make_node("And", ["c", "c"], ["d"], name="both"),
+        helper.make_node("Less", ["z", "x"], ["e"]),
+        helper.make_node("And", ["c", "e"], ["d"], name="both"),
         helper.make_node("Where", ["d", "x", "b"], ["y"]),
     ]
-    with pytest.raises(UnsupportedOp, match="And node 'both': its operands are computed; only"):
-        read(model(nodes, {"x": x}, {"b": grid(2)}))
+    check(model(nodes, {"x": x}, {"b": grid(2, seed=1), "z": grid(2, seed=2)}), {"x": x})
