@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
+from backends.cpp import emit_header
+from projects.tools import require_compiler, run_tool
+from synth.errors import UnsupportedOp
 from synth.evaluate import Evaluator
-from synth.ir import Codes, Graph
+from synth.exact import Array
+from synth.functions import FUNCTIONS
+from synth.ir import Builder, Codes, Graph, Stage, Tensor
+from synth.ir.ops import Function, Gru, Lstm, Relu, Rnn
 from tests.cpp_batch import compile_headers
-from tests.typed_examples import examples
+from tests.strategies import imported_graphs, random_feeds
+from tests.typed_examples import dense_network, examples
 from tests.typed_graphs import feeds, typed_graphs
 
 EVENTS = 37
@@ -58,3 +65,162 @@ def test_random_graphs_of_integers(part: int, tmp_path: Path) -> None:
 
     collect()
     assert_exact([g for g in drawn if printable(g)][part::2], tmp_path)
+
+
+ROUNDING = 2e-5
+"""Relative to the largest magnitude of a value: float32 rounds to 6e-8, and a few sums of a hundred
+terms, in another order, err by up to as many times as much."""
+
+
+def test_random_graphs_of_floats(tmp_path: Path) -> None:
+    drawn: list[Graph] = []
+
+    @settings(
+        max_examples=40,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+        derandomize=True,
+    )
+    @given(imported_graphs())
+    def collect(graph: Graph) -> None:
+        drawn.append(graph)
+
+    collect()
+    graphs = [graph for graph in drawn if all(0 not in t.shape for t in graph.types.values())]
+    for graph, compiled in zip(graphs, compile_headers(graphs, tmp_path), strict=True):
+        given_floats = random_feeds(graph, EVENTS)
+        expected, found = Evaluator(graph)(given_floats), compiled.run(given_floats, threads=2)
+        for name in graph.outputs:
+            most = max(np.abs(expected[name]).max(initial=0), 1)
+            np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=ROUNDING * most)
+
+
+def recurrent(
+    kind: type[Rnn | Gru | Lstm], hidden: int, *extras: str, linear: bool = False
+) -> Graph:
+    """Return one layer of 5 steps of 3 features; extras but the bias are inputs."""
+    random = np.random.default_rng(hidden)
+    build = Builder("layer", Stage.IMPORTED)
+    sizes = {
+        "hidden": (1, hidden),
+        "cell": (1, hidden),
+        "mask": (5, 1),
+        "peepholes": (1, 3 * hidden),
+    }
+    operands = [build.input("x", Tensor((5, 3)))]
+    widths = [(3, kind.gates * hidden), (hidden, kind.gates * hidden), (1, kind.biases * hidden)]
+    operands += [
+        build.constant(random.normal(scale=0.4, size=shape).astype(np.float32)) for shape in widths
+    ]
+    for name in extras:
+        operands.append(
+            build.input(name, Tensor(sizes[name], "bool" if name == "mask" else "float32"))
+        )
+    functions = {Rnn: ("tanh",), Gru: ("sigmoid", "tanh"), Lstm: ("sigmoid", "tanh", "tanh")}[kind]
+    zeros = (0.0,) * len(functions)
+    more = {"linear_before_reset": True} if linear else {}
+    op = kind(functions, zeros, zeros, ("bias", *extras), **more)  # type: ignore[arg-type]
+    return build.graph([build.add(op, *operands, name="y")])
+
+
+def test_recurrent_layers(tmp_path: Path) -> None:
+    """Of a hidden size that is a part of a block, one, and more than one."""
+    graphs = []
+    for hidden in (5, 16, 19):
+        graphs += [
+            recurrent(Rnn, hidden),
+            recurrent(Gru, hidden),
+            recurrent(Gru, hidden, linear=True),
+        ]
+        graphs += [recurrent(Lstm, hidden), recurrent(Lstm, hidden, "hidden", "cell", "peepholes")]
+        graphs.append(recurrent(Gru, hidden, "hidden", "mask"))
+    random = np.random.default_rng(0)
+    for graph, compiled in zip(graphs, compile_headers(graphs, tmp_path), strict=True):
+        feeds_of = {
+            name: (random.random((EVENTS, *kind.shape)) < 0.6).astype(kind.dtype)
+            if kind.dtype == "bool"
+            else random.normal(size=(EVENTS, *kind.shape)).astype(np.float32)
+            for name, kind in ((name, graph.tensor(name)) for name in graph.inputs)
+        }
+        expected = Evaluator(graph)(feeds_of)["y"]
+        np.testing.assert_allclose(compiled.run(feeds_of)["y"], expected, rtol=0, atol=ROUNDING)
+
+
+ULP = {"exp": 2, "log": 2, "tanh": 5, "sigmoid": 3, "erf": 4, "scaled_expm1": 3}
+"""Units of the last place that the header states for its own functions."""
+
+
+def test_functions_err_as_little_as_they_say(tmp_path: Path) -> None:
+    graphs = []
+    for name in ULP:
+        build = Builder(name, Stage.IMPORTED)
+        op = Function(name, (1.0,) * FUNCTIONS[name].parameters)
+        graphs.append(build.graph([build.add(op, build.input("x", Tensor((64,))), name="y")]))
+    exponents = np.random.default_rng(0).uniform(-60, 6, (500, 64))
+    size = np.exp2(exponents).astype(np.float32)
+    for name, compiled in zip(ULP, compile_headers(graphs, tmp_path), strict=True):
+        for x in (size, -size) if name != "log" else (size,):
+            exact = FUNCTIONS[name].numpy(
+                x.astype(np.float64), *(1.0,) * FUNCTIONS[name].parameters
+            )
+            found = compiled.run({"x": x})["y"]
+            assert units(found, exact).max() <= ULP[name], name
+
+
+def units(found: Array, exact: Array) -> Array:
+    """Return errors in units of the last place of float32, of results that are not subnormal."""
+    kept = (np.abs(exact) > 2.0**-125) & (np.abs(exact) < 2.0**127)
+    spacing = np.exp2(np.floor(np.log2(np.abs(np.where(kept, exact, 1)))) - 23)
+    return np.where(kept, np.abs(found - exact) / spacing, 0)
+
+
+PROGRAM = """
+#include <thread>
+#include "g.h"
+int main() {
+    using g_v1_0_0::Session;
+    static const Session session;
+    const std::size_t events = 37;
+    static IN x[37 * Session::X];
+    for (std::size_t i = 0; i < sizeof x / sizeof x[0]; ++i) x[i] = IN(double(i % 23) - 11);
+    std::vector<std::vector<OUT>> found(8, std::vector<OUT>(events * Session::Y));
+    std::vector<std::thread> pool;
+    for (auto &y : found)
+        pool.emplace_back([&y] {
+            const auto batch = std::make_unique<Session::BatchWorkspace>();
+            session.infer_batch(x, y.data(), events, *batch);
+            const auto work = std::make_unique<Session::Workspace>();
+            session.infer(x, y.data(), *work);
+        });
+    for (auto &thread : pool) thread.join();
+    for (const auto &y : found)
+        if (y != found[0]) return 1;
+}
+"""
+
+
+@pytest.mark.parametrize("sanitizer", ["address,undefined", "thread"])
+@pytest.mark.parametrize("which", ["lstm", "integers"])
+def test_eight_threads_on_one_session(tmp_path: Path, sanitizer: str, which: str) -> None:
+    """No race, no access out of bounds, nothing that the language leaves undefined."""
+    graph = recurrent(Lstm, 19) if which == "lstm" else dense_network((16, 20, 5))
+    header = emit_header(graph, "g")
+    (tmp_path / "g.h").write_text(header.text)
+    (tmp_path / "main.cpp").write_text(PROGRAM)
+    flags = ["-std=c++17", "-O1", "-g", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"]
+    (x,), (y,) = header.inputs, header.outputs
+    defines = [f"-DIN={x.type}", f"-DOUT={y.type}", f"-DX={x.name}_size", f"-DY={y.name}_size"]
+    made = [require_compiler(), *flags, *defines, "main.cpp", "-pthread", "-o", "main"]
+    run_tool(made, tmp_path)
+    run_tool([str(tmp_path / "main")], tmp_path)
+
+
+def test_what_is_not_printed_is_refused_by_name() -> None:
+    build = Builder("g", Stage.IMPORTED)
+    empty = build.graph([build.add(Relu(), build.input("x", Tensor((0, 3))), name="y")])
+    with pytest.raises(UnsupportedOp, match=r"value 'x' has the shape \(0, 3\): no elements"):
+        emit_header(empty, "g")
+    build = Builder("g", Stage.IMPORTED)
+    half = build.graph([build.add(Relu(), build.input("x", Tensor((3,), "float16")), name="y")])
+    with pytest.raises(UnsupportedOp, match=r"value 'x' holds float16, which C\+\+17 has no type"):
+        emit_header(half, "g")
