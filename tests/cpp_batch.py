@@ -7,7 +7,7 @@ from backends.cpp import bridge_lines, emit_header
 from backends.cpp.emit import Header
 from projects.compiled import Compiled, Wire
 from projects.csim import build_library
-from projects.tools import require_compiler
+from projects.tools import is_gnu, require_compiler
 from synth.ir import Graph
 
 __all__ = ["FLAGS", "compile_headers"]
@@ -33,7 +33,9 @@ def compile_headers(
         made.append((f"g{number}", header))
     (folder / "all.cpp").write_text("\n".join(text) + "\n")
     library = folder / "liball.so"
-    build_library([require_compiler(), *FLAGS, *extra, "all.cpp"], folder, library)
+    compiler = require_compiler()
+    flags = [flag for flag in FLAGS if "gnu" not in flag or is_gnu(compiler)]
+    build_library([compiler, *flags, *extra, "all.cpp"], folder, library)
     return [
         _opened(name, header, graph, library)
         for (name, header), graph in zip(made, graphs, strict=True)

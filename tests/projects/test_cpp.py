@@ -1,5 +1,6 @@
 """Projects of C++ headers: floats and integers, with and without formats, and inside a program."""
 
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,6 @@ import pytest
 from projects.compiled import compile_header
 from projects.convert import convert
 from projects.project import Project, open_project
-from projects.tools import require_compiler
 from synth.errors import ModelError, ProjectError, SettingsError, ShapeError, ToolError
 from tests.projects.models import PART, broken, events, mlp, two_ports
 
@@ -92,7 +92,8 @@ def test_a_changed_header_is_found(project: Project, tmp_path: Path) -> None:
     assert validation.first_divergence is not None
 
 
-def test_in_a_program(project: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize("compiler", ["g++", "clang++"])
+def test_in_a_program(project: Project, tmp_path: Path, compiler: str) -> None:
     """Two models at once, one event at a time, without a warning."""
     program = """
 #include "mlp_float.h"
@@ -109,9 +110,11 @@ int main() {
     for (const std::int32_t y : scores) std::printf("%d ", y);
 }
 """
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
     (tmp_path / "main.cpp").write_text(program)
     flags = ["-std=c++17", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror"]
-    made = [require_compiler(), *flags, f"-I{project.folder}", "main.cpp", "-o", "main"]
+    made = [compiler, *flags, f"-I{project.folder}", "main.cpp", "-o", "main"]
     subprocess.run(made, cwd=tmp_path, check=True)
     text = subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True).stdout
     found = [float(word) for word in text.split()]
