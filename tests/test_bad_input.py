@@ -97,7 +97,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         ({"reuse_factor": -1}, "reuse_factor must be .*, not -1"),
         ({"reuse_factor": 1.5}, "reuse_factor must be .*, not 1.5"),
         ({"reuse_factor": "x"}, "reuse_factor must be .*, not 'x'"),
-        ({"backend": ["vitis"]}, r"backend must be one of vitis, not \['vitis'\]"),
+        ({"backend": ["vitis"]}, r"backend must be one of vitis, cpp, not \['vitis'\]"),
         ({"name": "ap_fixed"}, "'ap_fixed' is not: try 'model_ap_fixed'"),
         ({"name": "INFINITY"}, "'INFINITY' is not: try 'infinity_model'"),
         ({"name": "synth_lib"}, "'synth_lib' is not: try"),

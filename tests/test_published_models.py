@@ -20,8 +20,11 @@ from tests.synth.onnx.test_models import FLOAT_MODELS, models, runnable
 __all__ = ["models"]
 
 PART = "xcvu13p-flga2577-2-e"
-NAMED = [path for path in FLOAT_MODELS if "residual_block" not in path]
-"""residual_block_clean has 10.6 million products and is no classifier: it has a test of its own."""
+APART = ("residual_block", "DeepDoubleX", "NNVtx_PatternModel")
+NAMED = [path for path in FLOAT_MODELS if not any(name in path for name in APART)]
+"""residual_block_clean has 10.6 million products and is no classifier: it has a test of its own.
+DeepDoubleX has several inputs, of sequences; NNVtx rounds values itself, so its output jumps by a
+step of its own where an operand lies between two. Both are compared value by value as floats."""
 
 
 def events(graph: Any, count: int, seed: int) -> dict[str, np.ndarray]:

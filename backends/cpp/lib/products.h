@@ -61,6 +61,12 @@ inline void add_products(Sums<A, R, V> &sums, const X *a, long row, const W *b, 
     }
 }
 
+// The rows of each tile, at most so many, if tiles are as much alike as can be.
+constexpr int alike(int rows, int most) {
+    const int count = (rows + most - 1) / most;
+    return (rows + count - 1) / count;
+}
+
 // Calls f(row, constant) for tiles of Most rows and one of what remains; constant::value rows each.
 template <int Rows, int Most, class F> inline void tiles(F f) {
     constexpr int whole = Rows / Most, rest = Rows % Most;
@@ -85,31 +91,42 @@ inline void finish(const Vector<A> (&sums)[V], Y *__restrict y, int width, F the
         for (int c = 0; c < width; ++c) y[c] = then(held[c]);
 }
 
-// The sums of Taps x K products for rows of events (L = 1): row r of tap t begins at
-// x[r * row + tap(t)].
+// Blocks of columns whose sums one tile holds: more for a single row, which has no other rows.
+template <class A> constexpr int blocks_at_once(int rows, int columns) {
+    const int most = (rows == 1 ? tile_registers / 2 : 2) * lanes<A> / block;
+    return larger(1, smaller(blocks(columns), most));
+}
+
+// The sums of Taps x K products in N blocks of columns from `first` on, for rows of one event: row
+// r of tap t begins at x[r * row + tap(t)].
+template <int N, int Rows, int Taps, int K, int M, class A, class X, class Y, class Tap, class F>
+inline void columns_product(int first, const X *__restrict x, long row, Tap tap,
+                            const A *__restrict w, const A *__restrict bias, Y *__restrict y,
+                            long y_row, F then) {
+    constexpr int V = N * block / lanes<A>;
+    constexpr long blocked = long(Taps) * K * block;
+    const int width = smaller(N * block, M - first * block);
+    tiles<Rows, alike(Rows, larger(1, tile_registers / V))>([&](int r0, auto tile) {
+        constexpr int R = decltype(tile)::value;
+        Sums<A, R, V> sums;
+        for (int r = 0; r < R; ++r)
+            for (int v = 0; v < V; ++v)
+                sums.at[r][v] = load<A>(bias + first * block + v * lanes<A>);
+        for (int t = 0; t < Taps; ++t)
+            add_products<K, 1, block>(sums, x + r0 * row + tap(t), row,
+                                      w + first * blocked + long(t) * K * block, blocked);
+        for (int r = 0; r < R; ++r)
+            finish<A>(sums.at[r], y + (r0 + r) * y_row + first * block, width, then);
+    });
+}
+
+// The same for all columns.
 template <int Rows, int Taps, int K, int M, class A, class X, class Y, class Tap, class F>
 inline void rows_product(const X *__restrict x, long row, Tap tap, const A *__restrict w,
                          const A *__restrict bias, Y *__restrict y, long y_row, F then) {
-    constexpr int per_block = block / lanes<A>, total = blocks(M);
-    constexpr int wide = larger(1, smaller(total, Rows == 1 ? tile_registers / 2 / per_block
-                                                            : tile_registers / 6 / per_block));
-    constexpr int rows = larger(1, tile_registers / (wide * per_block));
-    constexpr long blocked = long(Taps) * K * block;
-    tiles<total, wide>([&](int first, auto count) {
-        constexpr int n = decltype(count)::value, V = n * per_block;
-        tiles<Rows, rows>([&](int r0, auto tile) {
-            constexpr int R = decltype(tile)::value;
-            Sums<A, R, V> sums;
-            for (int r = 0; r < R; ++r)
-                for (int v = 0; v < V; ++v)
-                    sums.at[r][v] = load<A>(bias + first * block + v * lanes<A>);
-            for (int t = 0; t < Taps; ++t)
-                add_products<K, 1, block>(sums, x + r0 * row + tap(t), row,
-                                          w + first * blocked + long(t) * K * block, blocked);
-            const int width = smaller(n * block, M - first * block);
-            for (int r = 0; r < R; ++r)
-                finish<A>(sums.at[r], y + (r0 + r) * y_row + first * block, width, then);
-        });
+    tiles<blocks(M), blocks_at_once<A>(Rows, M)>([&](int first, auto count) {
+        columns_product<decltype(count)::value, Rows, Taps, K, M>(first, x, row, tap, w, bias, y,
+                                                                  y_row, then);
     });
 }
 
@@ -190,17 +207,29 @@ inline void convolution(const X *x, const A *w, const A *bias, Y *y, F then) {
         return t / (k2 * C::kernel[1]) * C::dilation[0] * plane +
                t / k2 % C::kernel[1] * C::dilation[1] * line + t % k2 * C::dilation[2] * all;
     };
-    for (int g = 0; g < C::groups; ++g)
-        for (int i = 0; i < C::out[0]; ++i)
-            for (int j = 0; j < C::out[1]; ++j) {
-                const X *from = x + (i * C::stride[0] * plane + j * C::stride[1] * line + g * C::channels) * L;
-                constexpr long made = long(C::groups) * C::outputs;
-                Y *to = y + ((long(i) * C::out[1] + j) * C::out[2] * made + g * C::outputs) * L;
-                const A *weights = w + g * packed, *offset = bias + g * blocks(C::outputs) * block;
-                if constexpr (L == 1)
-                    rows_product<C::out[2], taps, depth, C::outputs>(from, C::stride[2] * all, tap, weights, offset, to, made, then);
-                else
-                    for (long k = 0; k < C::out[2]; ++k)
-                        lanes_product<taps, depth, C::outputs>(from + k * C::stride[2] * all * L, tap, weights, offset, to + k * made * L, then);
-            }
+    constexpr long made = long(C::groups) * C::outputs;
+    for (int g = 0; g < C::groups; ++g) {
+        const A *const weights = w + g * packed, *const offset = bias + g * blocks(C::outputs) * block;
+        const auto lines = [&](auto f) {
+            for (int i = 0; i < C::out[0]; ++i)
+                for (int j = 0; j < C::out[1]; ++j)
+                    f(x + (i * C::stride[0] * plane + j * C::stride[1] * line + g * C::channels) * L,
+                      y + ((long(i) * C::out[1] + j) * C::out[2] * made + g * C::outputs) * L);
+        };
+        if constexpr (L == 1)
+            // All lines with a few blocks of weights, which stay in cache meanwhile.
+            tiles<blocks(C::outputs), blocks_at_once<A>(C::out[2], C::outputs)>(
+                [&](int first, auto count) {
+                    lines([&](const X *from, Y *to) {
+                        columns_product<decltype(count)::value, C::out[2], taps, depth, C::outputs>(
+                            first, from, C::stride[2] * all, tap, weights, offset, to, made, then);
+                    });
+                });
+        else
+            lines([&](const X *from, Y *to) {
+                for (long k = 0; k < C::out[2]; ++k)
+                    lanes_product<taps, depth, C::outputs>(from + k * C::stride[2] * all * L, tap,
+                                                           weights, offset, to + k * made * L, then);
+            });
+    }
 }
