@@ -131,6 +131,13 @@ class Call:
             raise FormatError(f"{self.node}: {what} has the shape {array.shape}, not one element")
         return array.reshape(())
 
+    def known_integer(self, position: int, what: str) -> int:
+        """Return a required operand of one constant integer."""
+        number = self.known_scalar(position, what)
+        if number.dtype.kind not in "iu":
+            raise FormatError(f"{self.node}: {what} is {number.dtype.name}, not an integer")
+        return int(number)
+
     # Attributes
 
     def integer(self, name: str, default: int | None = None) -> int:
@@ -220,7 +227,7 @@ class Call:
 
     def scalar(self, number: float, like: Value) -> Value:
         """Return one number as a known value of the rank and element type of another."""
-        return self.constant(np.full((1,) * like.rank, number, like.dtype))
+        return self.constant(self.fold(lambda: np.full((1,) * like.rank, number, like.dtype)))
 
     def add(self, op: Op, *operands: Value, role: str = "activation") -> Value:
         """Apply an operation: at once if every operand is known, else as a node of the graph."""
@@ -244,7 +251,7 @@ class Call:
         try:
             with np.errstate(all="ignore"):
                 return np.asarray(function(*arrays))
-        except (TypeError, ValueError) as error:
+        except (OverflowError, TypeError, ValueError) as error:
             raise FormatError(f"{self.node}: its constants do not fit: {error}") from None
 
     def limit(self, shape: Sequence[int]) -> None:

@@ -111,12 +111,13 @@ class Div(Elementwise):
 
     def evaluate(self, *arrays: Array) -> Array:
         a, b = arrays
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             if a.dtype.kind == "f":
                 return a / b
             # Integers: cut towards zero, and 0 where nothing divides.
-            quotient = np.abs(a) // np.abs(b) * np.sign(a) * np.sign(b)
-            return quotient.astype(a.dtype)
+            floor = a // b
+            cut = (floor < 0) & (floor * b != a) & (b != 0)
+            return np.asarray(floor + cut, a.dtype)
 
 
 @dataclass(frozen=True)

@@ -157,4 +157,5 @@ def eye(call: Call) -> Value:
 @handles("NonZero", since=9)
 def nonzero(call: Call) -> Value:
     """Known only of constants, as its size depends on what it is given."""
-    return call.constant(np.stack(np.nonzero(call.known(0, "operands"))).astype(np.int64))
+    places = np.nonzero(np.atleast_1d(call.known(0, "operands")))
+    return call.constant(np.stack(places).astype(np.int64))

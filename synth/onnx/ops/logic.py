@@ -38,12 +38,16 @@ def compare_with_axis(call: Call) -> Value:
     """Before version 7 nothing is read that broadcasts by `axis`."""
     if call.integer("broadcast", 0):
         call.refuse("it broadcasts by an axis; export with operator set 7 or later")
-    return compare(call)
+    return _compare(call)
 
 
 @handles("Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal", since=7)
 def compare(call: Call) -> Value:
     """True where the relation holds."""
+    return _compare(call)
+
+
+def _compare(call: Call) -> Value:
     relation = Compare(_RELATIONS[call.node.op_type])
     return call.add(relation, *call.same_rank(call[0], call[1]))
 

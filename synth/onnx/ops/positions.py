@@ -155,11 +155,9 @@ def _function(call: Call) -> _Function:
 @handles("OneHot", since=9)
 def one_hot(call: Call) -> Value:
     """One value where an index is, and another elsewhere."""
-    x, depth = call[0], int(call.known_scalar(1, "depth"))
+    x, depth = call[0], _depth(call)
     axis = call.axis(call.integer("axis", -1), x.rank + 1)
     place = axis + x.rank + 1
-    if depth < 1:
-        raise ShapeError(f"{call.node}: an axis of {depth} elements")
     call.limit((*x.shape, depth))
     spread = call.reshape(x, (*x.shape[:place], 1, *x.shape[place:]))
     wide = _from_front(call, call.convert(spread, "int64"), depth)
@@ -167,6 +165,14 @@ def one_hot(call: Call) -> Value:
     here = call.add(Compare("=="), wide, _integers(call, places))
     off, on = (_element(call, call[2], k, x.rank + 1) for k in (0, 1))
     return call.add(Select(), here, on, off)
+
+
+def _depth(call: Call) -> int:
+    """Return how many places there are, which exporters give in any element type."""
+    depth = call.known_float(1, "depth") or 0.0
+    if not 1 <= depth < np.inf:
+        raise ShapeError(f"{call.node}: an axis of {depth:g} elements")
+    return int(depth)
 
 
 def _element(call: Call, values: Value, k: int, rank: int) -> Value:

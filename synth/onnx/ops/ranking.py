@@ -33,7 +33,7 @@ def top_attribute(call: Call) -> Sequence[Value]:
 @handles("TopK", since=10)
 def top_operand(call: Call) -> Sequence[Value]:
     """The number is an operand, which must be known."""
-    return top(call, int(call.known_scalar(1, "number")), largest=bool(call.integer("largest", 1)))
+    return top(call, call.known_integer(1, "number"), largest=bool(call.integer("largest", 1)))
 
 
 def top(call: Call, count: int, *, largest: bool) -> Sequence[Value]:

@@ -110,7 +110,7 @@ _RULES: dict[str, Callable[[Call, _Axes], Value]] = {
 def cumulative(call: Call) -> Value:
     """Sums of all elements up to each, itself included or not, from either end."""
     x = call[0]
-    axis = call.axis(int(call.known_scalar(1, "axis")), x.rank)
+    axis = call.axis(call.known_integer(1, "axis"), x.rank)
     size = x.shape[axis]
     if not size:
         raise ShapeError(f"{call.node}: it adds up along an axis of size 0")

@@ -139,7 +139,8 @@ def triangle(call: Call) -> Value:
     x = call[0]
     if x.rank < 2:
         raise ShapeError(f"{call.node}: a shape {x.shape} has no matrices")
-    k = 0 if call.optional(1) is None else int(call.known_scalar(1, "diagonal"))
+    k = 0 if call.optional(1) is None else call.known_integer(1, "diagonal")
+    k = min(max(k, -x.shape[-2]), x.shape[-1])
     mask = np.tri(x.shape[-2], x.shape[-1], k - 1 if call.integer("upper", 1) else k, dtype=bool)
     kept = ~mask if call.integer("upper", 1) else mask
     shape = (*(1,) * (x.rank - 2), *kept.shape)

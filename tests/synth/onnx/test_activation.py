@@ -107,10 +107,15 @@ def test_clip_without_bounds_is_nothing() -> None:
     assert len(check(model(nodes, {"x": x}), {"x": x}).nodes) == 1
 
 
-def test_clip_refuses_bounds_that_are_computed_or_not_numbers() -> None:
-    both = {"x": grid(4), "lo": grid()}
-    with pytest.raises(UnsupportedOp, match="Clip node 'node_1': its bounds are computed"):
-        read(node_model("Clip", both))
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+@pytest.mark.parametrize("names", [("x", "lo"), ("x", "", "hi"), ("x", "lo", "hi")])
+def test_clip_to_bounds_that_are_computed(dtype: str, names: tuple[str, ...]) -> None:
+    both = {"x": grid(64), "lo": np.array(-1.25), "hi": np.array(2.5)}
+    inputs = {k: v.astype(dtype) for k, v in both.items() if k in names}
+    check(node_model("Clip", inputs, operands=names), inputs)
+
+
+def test_clip_refuses_bounds_that_are_not_numbers() -> None:
     nan = {"lo": np.float32(np.nan)}
     with pytest.raises(UnsupportedOp, match="it clips to the bounds nan and inf"):
         read(node_model("Clip", {"x": grid(4)}, nan))
@@ -205,6 +210,14 @@ def test_pow(exponent: float) -> None:
     check(model(nodes, {"x": x}, {"e": np.float32(exponent)}), {"x": x}, **QUOTIENT)
 
 
-def test_pow_refuses_other_exponents() -> None:
-    with pytest.raises(UnsupportedOp, match=r"its exponent is 4\.0; only -1, 0.5, 1, 2 and 3 are"):
-        read(node_model("Pow", {"x": grid(4)}, {"e": np.float32(4)}))
+@pytest.mark.parametrize("exponent", [4, -2, 0, 1.25, np.inf])
+@pytest.mark.parametrize("computed", [False, True])
+def test_pow_of_other_exponents(exponent: float, computed: bool) -> None:
+    x, e = np.abs(grid(64)) + np.float32(0.125), np.float32(exponent)
+    inputs = {"x": x, "e": np.asarray(e)} if computed else {"x": x}
+    constants = {} if computed else {"e": e}
+    if computed or np.isfinite(exponent):
+        check(node_model("Pow", inputs, constants), inputs, **FUNCTION)
+    else:
+        with pytest.raises(FormatError, match="tensor 'e' holds 1 values that are NaN or infin"):
+            read(node_model("Pow", inputs, constants))

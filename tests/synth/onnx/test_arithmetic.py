@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from synth.errors import FormatError, ShapeError, UnsupportedOp
+from synth.errors import FormatError, ShapeError
 from synth.onnx import read
 from tests.synth.onnx.comparing import QUOTIENT, Attributes, check, grid, model, node_model
 
@@ -117,12 +117,14 @@ def test_choice_by_a_constant() -> None:
     check(made, {"x": x})
 
 
-def test_logic_of_computed_values_is_refused() -> None:
-    x = grid(2)
+@pytest.mark.parametrize("op_type", ["And", "Or", "Xor"])
+def test_logic_of_computed_values(op_type: str) -> None:
+    x = grid(64)
     nodes = [
         helper.make_node("Less", ["x", "b"], ["c"]),
-        helper.make_node("And", ["c", "c"], ["d"], name="both"),
+        helper.make_node("Less", ["x", "k"], ["e"]),
+        helper.make_node(op_type, ["c", "e"], ["d"], name="both"),
         helper.make_node("Where", ["d", "x", "b"], ["y"]),
     ]
-    with pytest.raises(UnsupportedOp, match="And node 'both': its operands are computed; only"):
-        read(model(nodes, {"x": x}, {"b": grid(2)}))
+    constants = {"b": grid(64, seed=1), "k": grid(64, seed=2)}
+    check(model(nodes, {"x": x}, constants), {"x": x})

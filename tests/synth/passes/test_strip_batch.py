@@ -180,7 +180,7 @@ def test_every_operation_of_the_imported_stage_has_a_rule() -> None:
     missing = [op for op in OPS.values() if Stage.IMPORTED in op.stages and not has_rule(op)]
     assert missing == []
     assert not any(has_rule(op) for op in OPS.values() if Stage.IMPORTED not in op.stages)
-    assert len(ELEMENT_BY_ELEMENT) == 11
+    assert len(ELEMENT_BY_ELEMENT) == 12
 
 
 @given(imported_graphs(), st.integers(1, 3))
