@@ -3,6 +3,8 @@
 ``python -m tests.synth.onnx.conformance`` writes docs/onnx-operators.md.
 """
 
+import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +22,10 @@ from synth.exact import Array
 from synth.ir import Graph
 from synth.onnx import read
 
-__all__ = ["Case", "cases", "difference", "outcome", "run"]
+__all__ = ["Case", "cases", "difference", "document", "outcome", "readable", "run"]
 
+PINNED = "1.22.0"
+"""The version of the onnx package whose cases the document counts."""
 DOCS = Path(__file__).parents[3] / "docs" / "onnx-operators.md"
 
 
@@ -43,9 +47,10 @@ class Case:
 
     @property
     def operator(self) -> str:
-        """The operator that the case is about: the first of its model."""
+        """The operator that the case is about: the first of its model, with its domain if any."""
         nodes = self.model.graph.node
-        return next((node.op_type for node in nodes if node.op_type != "Constant"), "Constant")
+        first = next((node for node in nodes if node.op_type != "Constant"), nodes[0])
+        return f"{first.domain}.{first.op_type}" if first.domain else first.op_type
 
     def with_constants(self, first: int) -> "Case":
         """Return the case with the values of the inputs from `first` on in the model."""
@@ -161,3 +166,97 @@ def outcome(case: Case) -> str:
         if wrong:
             return f"WRONG: {wrong}"
     return "pass"
+
+
+# The document
+
+_INTRODUCTION = """# ONNX operators
+
+Counted with the node cases of the [onnx package](https://pypi.org/project/onnx/) {version}: small models that hold one operator each (or, if it is a function, the operators that it expands to), with inputs and outputs. A case is *read* if synth turns it into a graph and `synth.evaluate` computes the outputs, within the tolerance of the case and in the element type that it names; *C++* counts those that compiled C++ computes too. Everything else is refused with a message that names the node; no case is computed wrongly. Cases with random results (Bernoulli) are left out.
+
+Operands that decide a shape must be constants of the model, as shapes are static. float16 is carried in float32. A project for an FPGA takes less: what has no rule for fixed point is refused by name, too.
+
+{passed} of {count} cases are read. `python -m tests.synth.onnx.conformance` writes this page.
+
+"""  # noqa: E501 -- paragraphs of Markdown are one line each
+_HEAD = "| operator | cases | read | refused | C++ |\n|---|---:|---:|---|---:|\n"
+
+
+def document(outcomes: Mapping[Case, str], compiled: Mapping[str, str] | None = None) -> str:
+    """Return docs/onnx-operators.md.
+
+    Parameters
+    ----------
+    outcomes
+        Of `outcome`, for each case.
+    compiled
+        "pass", or why not, for the name of each case that was compiled as C++.
+    """
+    groups: dict[str, list[tuple[Case, str]]] = defaultdict(list)
+    named = {case.name: case for case in outcomes}
+    for case, found in outcomes.items():
+        # A case in which a function is expanded belongs to the function.
+        whole = named.get(case.name.split("_expanded")[0], case)
+        groups[whole.operator].append((case, found))
+    rows = [_row(name, groups[name], compiled) for name in sorted(groups, key=_by_domain)]
+    passed = sum(found == "pass" for found in outcomes.values())
+    introduction = _INTRODUCTION.format(version=PINNED, passed=passed, count=len(outcomes))
+    return introduction + _HEAD + "".join(rows)
+
+
+def _by_domain(operator: str) -> tuple[bool, str]:
+    return "." in operator, operator.lower()
+
+
+def _row(
+    operator: str, found: Sequence[tuple[Case, str]], compiled: Mapping[str, str] | None
+) -> str:
+    passed = sum(text == "pass" for _, text in found)
+    reasons = _reasons(operator, [text for _, text in found if text != "pass"])
+    made = sum((compiled or {}).get(case.name) == "pass" for case, _ in found)
+    cells = (f"{len(found)} | {passed} | {reasons}", "" if compiled is None else str(made))
+    return f"| {operator} | {' | '.join(cells)} |\n"
+
+
+_REASONS = (
+    (r"element type (\w+), which", "elements", r"\1"),
+    (r"casts to the element type (\d+)", "casts to", r"\1"),
+    (r"is an? (sequence|optional);", "operands", r"\1s"),
+    (r"(value) without a type", "an input without a type", ""),
+    (r" be read: (\w+) node '[^']*' \(", "no reader for", r"\1"),
+    (r"mode is '(\w+)' with", "the mode", r"\1"),
+    (r" be read: \w+ node '[^']*': (.*?)(?:[;,:]| Replace)", "", r"\1"),
+    (r"(constant, and not finite)", "a result that is", r"\1"),
+)
+"""What a message matches, the kind of reason, and which part of the message tells it."""
+
+
+def _reasons(operator: str, texts: Sequence[str]) -> str:
+    """Return in a few words what messages complain about."""
+    kinds: dict[str, set[str]] = defaultdict(set)
+    for text in texts:
+        for pattern, kind, detail in _REASONS:
+            match = re.search(pattern, text)
+            if match:
+                kinds[kind].add(_named(match.expand(detail)))
+                break
+        else:
+            kinds[text].add("")
+    said = [f"{kind} {', '.join(sorted(details))}".strip() for kind, details in kinds.items()]
+    plain = operator.rpartition(".")[2]
+    own = f"no reader for {plain}"
+    return "; ".join(sorted("no reader" if reason == own else reason for reason in said))
+
+
+def _named(detail: str) -> str:
+    """Return a detail; of an element type that a message numbers, its name."""
+    return onnx.TensorProto.DataType.Name(int(detail)) if detail.isdigit() else detail
+
+
+def main() -> None:
+    """Write the document."""
+    DOCS.write_text(document({case: outcome(case) for case in cases()}))
+
+
+if __name__ == "__main__":
+    main()
