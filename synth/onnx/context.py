@@ -227,7 +227,7 @@ class Call:
 
     def scalar(self, number: float, like: Value) -> Value:
         """Return one number as a known value of the rank and element type of another."""
-        return self.constant(np.full((1,) * like.rank, number, like.dtype))
+        return self.constant(self.fold(lambda: np.full((1,) * like.rank, number, like.dtype)))
 
     def add(self, op: Op, *operands: Value, role: str = "activation") -> Value:
         """Apply an operation: at once if every operand is known, else as a node of the graph."""
@@ -251,7 +251,7 @@ class Call:
         try:
             with np.errstate(all="ignore"):
                 return np.asarray(function(*arrays))
-        except (TypeError, ValueError) as error:
+        except (OverflowError, TypeError, ValueError) as error:
             raise FormatError(f"{self.node}: its constants do not fit: {error}") from None
 
     def limit(self, shape: Sequence[int]) -> None:

@@ -68,12 +68,16 @@ def _check_dimensions(inputs: Sequence[InputRecord], dimensions: Mapping[str, in
     if not isinstance(dimensions, Mapping):
         raise ShapeError(f'dimensions must be a mapping such as {{"seq": 20}}, not {dimensions!r}')
     known: set[str] = set()
+    empty: set[str] = set()
     for record in inputs:
         for axis, dim in enumerate(record.dims or ()):
+            position = f"{record.name}:{axis}"
             if isinstance(dim, str):
-                known |= {dim, f"{record.name}:{axis}"}
+                known |= {dim, position}
             elif not dim or dim < 0:
-                known.add(f"{record.name}:{axis}")
+                known.add(position)
+            if dim == 0:
+                empty.add(position)
     value: Any
     for key, value in dimensions.items():
         if key not in known:
@@ -81,5 +85,7 @@ def _check_dimensions(inputs: Sequence[InputRecord], dimensions: Mapping[str, in
                 f"dimensions names {key!r}, which is no symbolic dimension of the model; "
                 f"it has {sorted(known) or 'none'}"
             )
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
-            raise ShapeError(f"dimensions[{key!r}] is {value!r}; a size is a whole number")
+        # Exporters write 0 for a size they do not know; few models mean that nothing is there.
+        least = 0 if key in empty else 1
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+            raise ShapeError(f"dimensions[{key!r}] is {value!r}; a size is a positive integer")

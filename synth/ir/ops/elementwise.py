@@ -111,7 +111,7 @@ class Div(Elementwise):
 
     def evaluate(self, *arrays: Array) -> Array:
         a, b = arrays
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(all="ignore"):
             if a.dtype.kind == "f":
                 return a / b
             # Integers: cut towards zero, and 0 where nothing divides.

@@ -1,7 +1,8 @@
 """Elements at places that are computed: Gather, GatherElements, GatherND, Scatter*, and OneHot.
 
 Places become positions in the last axis of a value whose own axes are joined, by sums of products
-with strides; axes that operands share in front of the one that is indexed stay in front.
+with strides; axes that operands share in front of the one that is indexed stay in front, or one of
+size 1: either may be the batch.
 """
 
 from math import prod
@@ -37,8 +38,13 @@ def picked(call: Call, x: Value, indices: Value, axis: int) -> Value:
     scaled = call.add(Mul(), column, _integers(call, np.array(inner).reshape(1, 1, 1)))
     offsets = np.arange(lead).reshape(-1, 1, 1) * size * inner + np.arange(inner)
     flat = call.add(Add(), scaled, _integers(call, offsets))
-    rows = call.reshape(x, (prod(x.shape),))
-    return call.reshape(call.add(Pick(), rows, call.reshape(flat, (prod(shape),))), shape)
+    return call.reshape(call.add(Pick(), _joined(call, x, 0), _joined(call, flat, 0)), shape)
+
+
+def _joined(call: Call, x: Value, shared: int) -> Value:
+    """Return x with one axis behind those that are shared, or behind one of size 1."""
+    lead = x.shape[:shared] or (1,)
+    return call.reshape(x, (*lead, prod(x.shape[shared:])))
 
 
 @handles("GatherElements", since=11)
@@ -46,9 +52,7 @@ def gather_elements(call: Call) -> Value:
     """One element of x for each index, which replaces one of its own coordinates."""
     x, indices = call[0], call[1]
     shared, flat = _element_places(call, x, indices)
-    lead = x.shape[:shared]
-    rows = call.reshape(x, (*lead, prod(x.shape[shared:])))
-    places = call.reshape(flat, (*lead, prod(indices.shape[shared:])))
+    rows, places = (_joined(call, v, shared) for v in (x, flat))
     return call.reshape(call.add(Pick(), rows, places), indices.shape)
 
 
@@ -60,10 +64,8 @@ def scatter_elements(call: Call) -> Value:
     if updates.shape != indices.shape:
         raise ShapeError(f"{call.node}: updates {updates.shape} for indices {indices.shape}")
     shared, flat = _element_places(call, x, indices)
-    lead, count = x.shape[:shared], prod(indices.shape[shared:])
-    rows = call.reshape(x, (*lead, prod(x.shape[shared:])))
-    places, added = (call.reshape(v, (*lead, count)) for v in (flat, updates))
-    return call.reshape(call.add(Scatter(_function(call)), rows, places, added), x.shape)
+    operands = (_joined(call, v, shared) for v in (x, flat, updates))
+    return call.reshape(call.add(Scatter(_function(call)), *operands), x.shape)
 
 
 def _element_places(call: Call, x: Value, indices: Value) -> tuple[int, Value]:
@@ -75,7 +77,7 @@ def _element_places(call: Call, x: Value, indices: Value) -> tuple[int, Value]:
     same = [a == b for a, b in zip(x.shape[:place], indices.shape, strict=False)]
     shared = same.index(False) if False in same else place
     strides = [prod(x.shape[i + 1 :]) for i in range(x.rank)]
-    offsets = np.zeros(indices.shape, np.int64)
+    offsets = np.zeros((1,) * x.rank, np.int64)
     for i in range(shared, x.rank):
         if i != place:
             shape = [1] * x.rank
@@ -95,9 +97,7 @@ def gather_nd(call: Call) -> Value:
         raise ShapeError(f"{call.node}: {x.shape} and {indices.shape} differ in {shared} axes")
     depth, places = _row_places(call, x, indices, shared)
     shape = (*indices.shape[:-1], *x.shape[shared + depth :])
-    lead = x.shape[:shared]
-    rows = call.reshape(x, (*lead, prod(x.shape[shared:])))
-    flat = call.reshape(places, (*lead, prod(shape[shared:])))
+    rows, flat = (_joined(call, v, shared) for v in (x, places))
     return call.reshape(call.add(Pick(), rows, flat), shape)
 
 
@@ -108,7 +108,7 @@ def scatter_nd(call: Call) -> Value:
     depth, places = _row_places(call, x, indices, 0)
     if updates.shape != (*indices.shape[:-1], *x.shape[depth:]):
         raise ShapeError(f"{call.node}: updates {updates.shape} do not fit {indices.shape}")
-    operands = (call.reshape(v, (prod(v.shape),)) for v in (x, places, updates))
+    operands = (_joined(call, v, 0) for v in (x, places, updates))
     return call.reshape(call.add(Scatter(_function(call)), *operands), x.shape)
 
 

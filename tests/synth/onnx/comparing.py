@@ -5,6 +5,7 @@ order, so results are compared bit by bit, unless a test states a tolerance and 
 """
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,18 @@ def model(
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
 
 
+def split_model(
+    op_type: str, operands: Mapping[str, Array], known: AbstractSet[str], **rest: Any
+) -> tuple[onnx.ModelProto, dict[str, Array]]:
+    """Return a model of one node with those of its operands as constants that are known.
+
+    The inputs are returned with it.
+    """
+    inputs = {name: x for name, x in operands.items() if name not in known}
+    constants = {name: x for name, x in operands.items() if name in known}
+    return node_model(op_type, inputs, constants, operands=list(operands), **rest), inputs
+
+
 def onnxruntime_results(made: onnx.ModelProto, inputs: Mapping[str, Array]) -> list[Array]:
     """Return what onnxruntime computes, without its optimisations."""
     options = onnxruntime.SessionOptions()
@@ -105,6 +118,8 @@ def check(
     assert list(graph.outputs) == [output.name for output in made.graph.output]
     for name, ours, other in zip(graph.outputs, synth_results(graph, inputs), theirs, strict=True):
         assert graph.types[name].shape == other.shape
+        if expected is None and other.dtype != np.float16:
+            assert ours.dtype == other.dtype == graph.tensor(name).dtype
         if tolerance:
             np.testing.assert_allclose(ours, other, **tolerance)
         else:

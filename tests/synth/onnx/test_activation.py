@@ -107,9 +107,12 @@ def test_clip_without_bounds_is_nothing() -> None:
     assert len(check(model(nodes, {"x": x}), {"x": x}).nodes) == 1
 
 
-def test_clip_to_bounds_that_are_computed() -> None:
-    given = {"x": grid(4), "lo": np.array(-0.25, "f4"), "hi": np.array(0.5, "f4")}
-    check(node_model("Clip", given), given)
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+@pytest.mark.parametrize("names", [("x", "lo"), ("x", "", "hi"), ("x", "lo", "hi")])
+def test_clip_to_bounds_that_are_computed(dtype: str, names: tuple[str, ...]) -> None:
+    both = {"x": grid(64), "lo": np.array(-1.25), "hi": np.array(2.5)}
+    inputs = {k: v.astype(dtype) for k, v in both.items() if k in names}
+    check(node_model("Clip", inputs, operands=names), inputs)
 
 
 def test_clip_refuses_bounds_that_are_not_numbers() -> None:
@@ -207,10 +210,14 @@ def test_pow(exponent: float) -> None:
     check(model(nodes, {"x": x}, {"e": np.float32(exponent)}), {"x": x}, **QUOTIENT)
 
 
-@pytest.mark.parametrize(
-    "exponent", [np.array(4, "f4"), np.array(-1.5, "f4"), np.array(3), np.array(0)]
-)
-def test_pow_of_any_exponent(exponent: np.ndarray) -> None:
-    x = np.abs(grid(64)) + np.float32(0.125)
-    check(node_model("Pow", {"x": x}, {"e": exponent}), {"x": x}, **QUOTIENT)
-    check(node_model("Pow", {"x": x, "e": exponent}), {"x": x, "e": exponent}, **QUOTIENT)
+@pytest.mark.parametrize("exponent", [4, -2, 0, 1.25, np.inf])
+@pytest.mark.parametrize("computed", [False, True])
+def test_pow_of_other_exponents(exponent: float, computed: bool) -> None:
+    x, e = np.abs(grid(64)) + np.float32(0.125), np.float32(exponent)
+    inputs = {"x": x, "e": np.asarray(e)} if computed else {"x": x}
+    constants = {} if computed else {"e": e}
+    if computed or np.isfinite(exponent):
+        check(node_model("Pow", inputs, constants), inputs, **FUNCTION)
+    else:
+        with pytest.raises(FormatError, match="tensor 'e' holds 1 values that are NaN or infin"):
+            read(node_model("Pow", inputs, constants))

@@ -117,12 +117,14 @@ def test_choice_by_a_constant() -> None:
     check(made, {"x": x})
 
 
-def test_logic_of_computed_values() -> None:
-    x = grid(2)
+@pytest.mark.parametrize("op_type", ["And", "Or", "Xor"])
+def test_logic_of_computed_values(op_type: str) -> None:
+    x = grid(64)
     nodes = [
         helper.make_node("Less", ["x", "b"], ["c"]),
-        helper.make_node("Less", ["z", "x"], ["e"]),
-        helper.make_node("And", ["c", "e"], ["d"], name="both"),
+        helper.make_node("Less", ["x", "k"], ["e"]),
+        helper.make_node(op_type, ["c", "e"], ["d"], name="both"),
         helper.make_node("Where", ["d", "x", "b"], ["y"]),
     ]
-    check(model(nodes, {"x": x}, {"b": grid(2, seed=1), "z": grid(2, seed=2)}), {"x": x})
+    constants = {"b": grid(64, seed=1), "k": grid(64, seed=2)}
+    check(model(nodes, {"x": x}, constants), {"x": x})

@@ -132,6 +132,7 @@ def test_slices_with_omitted_operands() -> None:
 
 def test_slice_that_does_not_fit() -> None:
     x = {"x": grid(4)}
+    check(node_model("Slice", x, {"b": i64(2), "e": i64(2)}), x)
     step = {"b": i64(0), "e": i64(2), "a": i64(0), "s": i64(0)}
     with pytest.raises(FormatError, match=r"steps \(0,\) do not match"):
         read(node_model("Slice", x, step))
@@ -192,8 +193,9 @@ def test_gather(indices: np.ndarray, axis: int, opset: int) -> None:
 def test_gather_that_does_not_fit() -> None:
     with pytest.raises(ShapeError, match=r"an index is outside axis -1 of \(3,\)"):
         read(node_model("Gather", {"x": grid(3)}, {"i": i64(3)}))
-    with pytest.raises(FormatError, match="Gather node 'node_1': its indices are float32, not"):
-        read(node_model("Gather", {"x": grid(3), "i": grid(3)}))
+    for inputs, constants in (({"x": grid(3), "i": grid(3)}, {}), ({"x": grid(3)}, {"i": grid(3)})):
+        with pytest.raises(FormatError, match="its indices are float32, not integers"):
+            read(node_model("Gather", inputs, constants))
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
@@ -462,8 +464,6 @@ def test_constants_that_are_not_read() -> None:
     x = grid(2)
     with pytest.raises(UnsupportedOp, match="it holds value_string; only tensors and numbers"):
         read(model([helper.make_node("Constant", [], ["y"], value_string="a")], {"x": x}))
-    with pytest.raises(UnsupportedOp, match="it casts to the element type 16"):
-        read(node_model("Cast", {"x": x}, to=16))
     with pytest.raises(UnsupportedOp, match="it casts to the element type 8"):
         read(node_model("Cast", {"x": x}, to=8))
     with pytest.raises(ShapeError, match="Div node 'node_1': an integer is divided by zero"):

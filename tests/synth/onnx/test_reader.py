@@ -128,8 +128,22 @@ def test_dimensions_that_the_model_does_not_have() -> None:
         read(made, dimensions={"sec": 20})
     with pytest.raises(ShapeError, match="no symbolic dimension of the model; it has none"):
         read(node_model("Relu", {"x": grid(1, 3)}), dimensions={"seq": 20})
-    with pytest.raises(ShapeError, match=r"dimensions\['seq'\] is -1; a size is a whole number"):
-        read(made, dimensions={"seq": -1})
+    with pytest.raises(ShapeError, match=r"dimensions\['seq'\] is 0; a size is a positive integer"):
+        read(made, dimensions={"seq": 0})
+    for size in (-1, 2.0, True, "3"):
+        with pytest.raises(ShapeError, match=r"dimensions\['seq'\] is .*; a size is a positive"):
+            read(made, dimensions={"seq": size})  # type: ignore[dict-item]
+
+
+def test_an_axis_of_the_file_may_have_no_elements_if_the_user_says_so() -> None:
+    made = symbolic(node_model("Relu", {"x": grid(1, 3)}), "x", "batch", 0)
+    with pytest.raises(ShapeError, match="axis 1 is the symbolic dimension 'x:1'"):
+        read(made)
+    assert read(made, dimensions={"x:1": 0}).types["x"] == Tensor((1, 0))
+    with pytest.raises(
+        ShapeError, match=r"dimensions\['x:1'\] is -1; a size is a positive integer"
+    ):
+        read(made, dimensions={"x:1": -1})
 
 
 def test_an_input_without_a_shape() -> None:
@@ -148,7 +162,7 @@ def test_all_unsupported_nodes_stand_in_one_message() -> None:
         helper.make_node("Det", ["x"], ["a"], name="first"),
         helper.make_node("Relu", ["a"], ["b"]),
         helper.make_node("Quant", ["b"], ["c"], domain="qonnx.custom_op.general"),
-        helper.make_node("Cast", ["x"], ["d"], name="third", to=16),
+        helper.make_node("Cast", ["x"], ["d"], name="third", to=8),
         helper.make_node("Concat", ["c", "d"], ["y"], axis=0),
     ]
     with pytest.raises(UnsupportedOp) as caught:
@@ -157,7 +171,7 @@ def test_all_unsupported_nodes_stand_in_one_message() -> None:
         "3 nodes of 'small' cannot be read:\n"
         "  Det node 'first' (ONNX version 13)\n"
         "  Quant node 'c' (qonnx.custom_op.general version 1)\n"
-        "  Cast node 'third': it casts to the element type 16\n"
+        "  Cast node 'third': it casts to the element type 8\n"
         "Replace them by supported operators before the export."
     )
 
