@@ -65,7 +65,7 @@ def read_calibration(data: Any, graph: Graph) -> dict[str, Array]:
             event = int(np.argwhere(~np.isfinite(array))[0][0])
             raise CalibrationError(
                 f"calibration of input {name!r} holds NaN or infinity (first in event {event}); "
-                "remove such events"
+                "remove such events, or put there what the firmware is sent instead"
             )
     if len({len(array) for array in joined.values()}) != 1:
         raise CalibrationError("calibration: inputs differ in their number of events")

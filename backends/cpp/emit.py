@@ -34,6 +34,8 @@ _INCLUDES = (
 )
 _OPTIONS = 'GCC optimize("O3,no-trapping-math,fp-contract=fast")'
 """g++ makes vector code of a choice between two floats only where nobody asks which one trapped."""
+_WIDE = 'GCC target("prefer-vector-width=512")'
+"""Where vectors have 64 bytes, loops are to use them as the kernels do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,9 @@ def emit_header(graph: Graph, name: str, version: str = "1.0.0", *, inside: bool
         "#if defined(__GNUC__) && !defined(__clang__)",
         "#pragma GCC push_options",
         f"#pragma {_OPTIONS}",
+        "#if defined(__AVX512F__)",
+        f"#pragma {_WIDE}",
+        "#endif",
         "#endif",
         "",
         f"namespace {namespace} {{",
