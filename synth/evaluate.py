@@ -254,10 +254,13 @@ class Evaluator:
             forest = Forest(*(self.graph.constants[name] for name in node.inputs[1:]))
             return _Step(node.output, ForestKernel(forest), node.inputs[:1], ())
 
+        dtype = self.graph.tensor(node.output).dtype
+
         def run(*arrays: Array) -> Array:
-            # IEEE's infinities and NaN are what the float model gives.
+            # IEEE's infinities and NaN are what the float model gives. Constants that are held
+            # exactly may be of a wider type than what they meet.
             with np.errstate(all="ignore"):
-                return node.op.evaluate(*arrays)
+                return node.op.evaluate(*arrays).astype(dtype, copy=False)
 
         return _Step(node.output, run, node.inputs, ())
 

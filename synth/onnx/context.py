@@ -12,7 +12,7 @@ from typing import NoReturn
 import numpy as np
 
 from synth.errors import FormatError, ShapeError, UnsupportedOp
-from synth.exact import Array
+from synth.exact import Array, narrowest
 from synth.ir.graph import Builder, Origin
 from synth.ir.op import Op
 from synth.ir.ops import Add, Compare, Concat, Convert, Maximum, Minimum, Movement, Reshape, Select
@@ -238,7 +238,9 @@ class Call:
         self.limit(shape)
         arrays = [x.array[None] for x in operands if x.array is not None]
         if len(arrays) == len(operands):
-            return self.constant(self.fold(op.evaluate, *arrays)[0], like=operands[0])
+            value = self.fold(op.evaluate, *arrays)[0]
+            dtype = op.dtype(*[x.dtype for x in operands])
+            return self.constant(narrowest(value, dtype), like=operands[0])
         names = [self._placed(x, bounds=isinstance(op, _BOUNDED)) for x in operands]
         origin = Origin(self.node.layer, role)
         name = self.builder.add(op, *names, name=str(origin), origin=origin)

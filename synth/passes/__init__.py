@@ -13,6 +13,7 @@ from synth.passes.fold_constants import fold_constants
 from synth.passes.layout import layout
 from synth.passes.remove_identities import remove_identities
 from synth.passes.rewrite import to_fixpoint
+from synth.passes.rounded_constants import rounded_constants
 from synth.passes.sink_squeezes import sink_squeezes
 from synth.passes.strip_batch import explain_batch, strip_batch
 
@@ -25,6 +26,7 @@ __all__ = [
     "layout",
     "prepare",
     "remove_identities",
+    "rounded_constants",
     "simplified",
     "sink_squeezes",
     "strip_batch",
