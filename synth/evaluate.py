@@ -29,7 +29,6 @@ from synth.fixed import (
     Round,
     align,
     as_codes,
-    decode,
     encode,
     encode_in_floats,
     is_plain,
@@ -185,11 +184,13 @@ class Evaluator:
         results = {name: self._leave(name, values, count) for name in self.wanted}
         if wires is None:
             return results
-        return {k: decode(v, self.graph.codes(k).format) for k, v in results.items()}
+        return {k: self.graph.decode(k, v) for k, v in results.items()}
 
     def _encoded(self, name: str, values: Array, wire: Format | None) -> Array:
         fmt = self.graph.codes(name).format
         rounding, overflow = (wire.rounding, wire.overflow) if wire else (Round.RND, Overflow.SAT)
+        if name in self.graph.scales:
+            return self.graph.encode(name, values, rounding, overflow)
         if values.dtype.kind == "f" and is_plain(fmt, rounding, overflow):
             if not np.isfinite(values).all():
                 raise PrecisionError(f"input {name!r} holds NaN or infinity")
