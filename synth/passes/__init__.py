@@ -7,6 +7,7 @@ keeps its name and its origin, so that the values of both can be compared by nam
 """
 
 from synth.ir import Graph
+from synth.ir.ops import Dequantise, Quantise
 from synth.passes.decompose import decompose
 from synth.passes.fold_affine import fold_affine
 from synth.passes.fold_constants import fold_constants
@@ -39,8 +40,18 @@ def imported(graph: Graph) -> Graph:
 
 
 def prepare(graph: Graph) -> Graph:
-    """Return the graph of primitives from which number formats are chosen."""
+    """Return the graph of primitives from which number formats are chosen.
+
+    A model that was quantised keeps its constants as they are: they are integers times scales, and
+    would be neither once something else is folded into them.
+    """
+    if any(isinstance(node.op, Quantise | Dequantise) for node in graph.nodes):
+        return _kept(decompose(_kept(graph)))
     return simplified(decompose(simplified(graph)))
+
+
+def _kept(graph: Graph) -> Graph:
+    return to_fixpoint(graph, fold_constants, remove_identities, layout, sink_squeezes)
 
 
 def simplified(graph: Graph) -> Graph:
