@@ -23,10 +23,12 @@ __all__ = ["conv", "conv_transpose"]
 @handles("Conv")
 @handles("Conv", domain=CHANNELS_LAST)
 def conv(call: Call) -> Value:
-    """The kernel is [m, c / groups, *kernel], wherever the channels of the operand are."""
+    """The kernel is [m, c / groups, *kernel], of channels-last operators [m, *kernel, c / groups]."""
     x, w = call[0], call[1]
-    spatial, size = _sizes(call, x, w)
     axes = tuple(range(w.rank))
+    if call.node.domain == CHANNELS_LAST and w.rank > 2:
+        w = call.add(Transpose((0, axes[-1], *axes[1:-1])), w)
+    spatial, size = _sizes(call, x, w)
     kernel = call.add(Transpose((*axes[2:], 1, 0)), w)
     window = window_of(call, spatial, size)
     call.limit([n + sum(pad) for n, pad in zip(spatial, window.pads, strict=True)])

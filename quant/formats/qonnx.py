@@ -1,0 +1,199 @@
+"""Quantisers of QONNX: `Quant` (also called `IntQuant`), `BipolarQuant` and `Trunc`.
+
+A quantiser is ``(round(clip(x / scale + zero)) - zero) * scale``. The bounds of whole bit widths
+are integers, so it does not matter that the definition clips before it rounds; those of other
+widths are rounded here as the quantiser rounds. One signed bit is bipolar: -1 or 1, whichever sign
+``x / scale + zero`` has, and 1 for zero.
+
+QONNX states no versions reliably, and files of its forerunners use other domains for the same
+operators.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from synth.errors import FormatError
+from synth.exact import Array
+from synth.ir.ops import Dequantise, Quantise
+from synth.ir.ops.quantisers import Rounding, goes_up
+from synth.onnx.context import Call, Value
+from synth.onnx.registry import Handler, handles
+
+__all__ = ["DOMAINS", "MODES", "bipolar_quant", "float_quant", "quant", "trunc"]
+
+DOMAINS = (
+    "qonnx.custom_op.general", "qonnx", "finn.custom_op.general", "finn", "onnx.brevitas",
+)  # fmt: skip
+"""Where the operators are found: those of qonnx, of FINN before it, and of Brevitas."""
+
+MODES: dict[str, Rounding] = {
+    "ROUND": "RND_CONV",
+    "HALF_EVEN": "RND_CONV",
+    "HALF_UP": "RND_INF",
+    "HALF_DOWN": "RND_ZERO",
+    "CEIL": "CEIL",
+    "FLOOR": "TRN",
+    "UP": "UP",
+    "DOWN": "TRN_ZERO",
+    "ROUND_TO_ZERO": "TRN_ZERO",
+}
+"""Rounding modes by QONNX's names, in which up and down mean away from zero and towards it."""
+
+WIDEST = 32
+"""Bits of a quantiser: of more, float64 could not tell which side of a tie a quotient lies on."""
+UNBOUNDED = 2.0**53
+"""The bound of what is never clipped: beyond it, float64 has no neighbouring integers."""
+
+
+def _everywhere(*op_types: str) -> Callable[[Handler], Handler]:
+    """Register a reader in all domains."""
+
+    def register(handler: Handler) -> Handler:
+        for domain in DOMAINS:
+            handles(*op_types, domain=domain)(handler)
+        return handler
+
+    return register
+
+
+@_everywhere("Quant", "IntQuant")
+def quant(call: Call) -> Value:
+    """Operands x, scale, zero point and bit width."""
+    scale, zero, width = _scale(call, 1), _zero(call, 2), _width(call, 3)
+    signed, narrow = (bool(call.integer(name, 1)) for name in ("signed", "narrow"))
+    rounding = _mode(call, "ROUND")
+    if signed and (width == 1).any():
+        if width.size > 1 and (width != 1).any():
+            call.refuse("one signed bit is bipolar, which cannot be mixed with other bit widths")
+        # The sum of the quotient and the zero point is negative, or it is not.
+        return _bipolar(call, scale, zero)
+    code = _quantise(call, call[0], rounding, scale, zero, *_bounds(signed, narrow, width, rounding))
+    return _dequantise(call, code, scale, zero)
+
+
+@_everywhere("BipolarQuant")
+def bipolar_quant(call: Call) -> Value:
+    """Operands x and scale: the scale with the sign of x, which of zero is positive."""
+    return _bipolar(call, _scale(call, 1), np.float32(0))
+
+
+@_everywhere("Trunc")
+def trunc(call: Call) -> Value:
+    """Fewer bits of a number that is quantised already.
+
+    Version 1 has the operands x, scale, zero point, input width and output width; it drops as many
+    bits as the widths differ by, keeps scale and zero point, and never clips. Version 2 has an
+    output scale before the output width, and clips.
+    """
+    x, scale, zero = call[0], _scale(call, 1), _zero(call, 2)
+    rounding, second = _mode(call, "FLOOR"), call.optional(5) is not None
+    code = _quantise(call, x, "RND_CONV", scale, zero, -UNBOUNDED, UNBOUNDED)
+    if second:
+        coarse, width = _scale(call, 4), _width(call, 5)
+        exponent = np.round(np.log2(coarse.astype(np.float64) / scale))
+        signed, narrow = bool(call.integer("signed", 1)), bool(call.integer("narrow", 0))
+        bounds = _bounds(signed, narrow, width, rounding)
+    else:
+        exponent = _width(call, 3) - _width(call, 4)
+        bounds = -UNBOUNDED, UNBOUNDED
+        if (exponent != np.round(exponent)).any():
+            call.refuse(f"its bit widths differ by {_first(exponent)}, not by a whole number")
+    step = np.exp2(exponent)
+    code = _quantise(call, code, rounding, step, np.zeros(()), *bounds)
+    if second:
+        return _dequantise(call, code, coarse, zero / step)
+    return _dequantise(call, code, scale, zero)
+
+
+@_everywhere("FloatQuant")
+def float_quant(call: Call) -> Value:
+    """Numbers with exponents of their own have no place in integer arithmetic."""
+    call.refuse("it makes floating-point numbers; quantise to integers (Quant) instead")
+
+
+# Parameters
+
+
+def _numbers(call: Call, position: int, what: str) -> Array:
+    array = call.known(position, f"{what}s")
+    if not np.isfinite(array).all():
+        raise FormatError(
+            f"{call.node}: its {what} is {_first(array[~np.isfinite(array)])}; it must be finite"
+        )
+    return array
+
+
+def _scale(call: Call, position: int) -> Array:
+    scale = _numbers(call, position, "scale")
+    if (scale <= 0).any():
+        raise FormatError(
+            f"{call.node}: its scale is {_first(scale[scale <= 0])}; it must be positive"
+        )
+    return scale if scale.dtype.kind == "f" else scale.astype(np.float32)
+
+
+def _zero(call: Call, position: int) -> Array:
+    return _numbers(call, position, "zero point")
+
+
+def _width(call: Call, position: int) -> Array:
+    width = _numbers(call, position, "bit width").astype(np.float64)
+    wrong = (width < 1) | (width > WIDEST)
+    if wrong.any():
+        call.refuse(f"its bit width is {_first(width[wrong])}; widths from 1 to {WIDEST} are read")
+    return width
+
+
+def _first(array: Array) -> float:
+    return float(np.asarray(array).reshape(-1)[0])
+
+
+def _mode(call: Call, default: str) -> Rounding:
+    name = call.text("rounding_mode", default)
+    if name.upper() not in MODES:
+        call.refuse(f"its rounding_mode is {name!r}; {', '.join(MODES)} are read")
+    return MODES[name.upper()]
+
+
+def _bounds(signed: bool, narrow: bool, width: Array, rounding: Rounding) -> tuple[Array, Array]:
+    """Return the least and the greatest code."""
+    top = np.exp2(width - signed) - 1 - (narrow and not signed)
+    bottom = -np.exp2(width - 1) + narrow if signed else np.zeros_like(width)
+    return _rounded(bottom, rounding), _rounded(top, rounding)
+
+
+def _rounded(number: Array, rounding: Rounding) -> Array:
+    below = np.floor(number)
+    return np.asarray(below + goes_up(rounding, below, number - below))
+
+
+# Results
+
+
+def _quantise(
+    call: Call,
+    x: Value,
+    rounding: Rounding,
+    scale: Array,
+    zero: Array,
+    lo: Array | float,
+    hi: Array | float,
+) -> Value:
+    ends = [call.constant(np.asarray(end, np.float64), role="bound") for end in (lo, hi)]
+    operands = x, *_parameters(call, scale, zero), *ends
+    return call.add(Quantise(rounding), *call.same_rank(*operands), role="code")
+
+
+def _dequantise(call: Call, code: Value, scale: Array, zero: Array) -> Value:
+    return call.add(Dequantise(), *call.same_rank(code, *_parameters(call, scale, zero)))
+
+
+def _parameters(call: Call, scale: Array, zero: Array) -> tuple[Value, Value]:
+    return call.constant(scale, role="scale"), call.constant(zero, role="zero")
+
+
+def _bipolar(call: Call, scale: Array, zero: Array) -> Value:
+    """The codes 0 and 1 stand for -1 and 1, both less the zero point, times the scale."""
+    code = _quantise(call, call[0], "TRN", scale, zero + 1, 0.0, 1.0)
+    return _dequantise(call, code, 2 * scale, (zero + 1) / 2)
