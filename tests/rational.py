@@ -73,10 +73,11 @@ class Exact:
         return np.asarray(_each(lambda code: float(code * self.unit), 1)(self.codes), np.float64)
 
     def within(self, unit: Fraction) -> Array:
-        """Return the codes in another unit, of which this value's is a multiple."""
+        """Return the codes in another unit, of which all values are multiples."""
         factor = self.unit / unit
-        assert factor.denominator == 1
-        return self.codes * factor.numerator
+        multiples = self.codes * factor.numerator
+        assert not (multiples % factor.denominator).any()
+        return np.asarray(multiples // factor.denominator, object)
 
 
 def rational(
@@ -116,31 +117,33 @@ def exact_of(array: Array) -> Exact:
     exponents = np.where(integers == 0, 0, exponents.astype(np.int64) - 53)
     least = int(exponents.min(initial=0))
     codes = integers.astype(object) << (exponents - least).astype(object)
-    return Exact(np.asarray(codes, object), Fraction(2) ** least)
+    # In the coarsest unit: small integers are fast.
+    shared = math.gcd(*(int(n) for n in codes.reshape(-1))) or 1
+    shared &= -shared
+    return Exact(np.asarray(codes // shared, object), Fraction(2) ** least * shared)
 
 
 def divide_and_round(n: int, d: int, rounding: str) -> int:
     """Return ``n / d`` (d positive) rounded to an integer."""
-    size, sign = abs(n), -1 if n < 0 else 1
-    match rounding:
-        case "TRN":
-            return n // d
-        case "CEIL":
-            return -(-n // d)
-        case "TRN_ZERO":
-            return sign * (size // d)
-        case "UP":
-            return sign * -(-size // d)
-        case "RND":
-            return (2 * n + d) // (2 * d)
-        case "RND_MIN_INF":
-            return -((d - 2 * n) // (2 * d))
-        case "RND_INF":
-            return sign * ((2 * size + d) // (2 * d))
-        case "RND_ZERO":
-            return sign * -((d - 2 * size) // (2 * d))
-    assert rounding == "RND_CONV", rounding
-    return round(Fraction(n, d))
+    return _ROUNDED[rounding](n, d)
+
+
+def _by_size(function: Callable[[int, int], int]) -> Callable[[int, int], int]:
+    """Return the rounding that treats both signs alike."""
+    return lambda n, d: -function(-n, d) if n < 0 else function(n, d)
+
+
+_ROUNDED: dict[str, Callable[[int, int], int]] = {
+    "TRN": lambda n, d: n // d,
+    "CEIL": lambda n, d: -(-n // d),
+    "TRN_ZERO": _by_size(lambda n, d: n // d),
+    "UP": _by_size(lambda n, d: -(-n // d)),
+    "RND": lambda n, d: (2 * n + d) // (2 * d),
+    "RND_MIN_INF": lambda n, d: -((d - 2 * n) // (2 * d)),
+    "RND_INF": _by_size(lambda n, d: (2 * n + d) // (2 * d)),
+    "RND_ZERO": _by_size(lambda n, d: -((d - 2 * n) // (2 * d))),
+    "RND_CONV": lambda n, d: round(Fraction(n, d)),
+}
 
 
 # Rules
@@ -166,7 +169,8 @@ def _rule(node: Node) -> _Rule | None:
 
 
 def _each(function: Callable[..., Any], operands: int) -> Callable[..., Any]:
-    return np.frompyfunc(function, operands, 1)
+    each: Callable[..., Any] = np.frompyfunc(function, operands, 1)
+    return each
 
 
 def _common(values: Sequence[Exact]) -> tuple[list[Array], Fraction]:

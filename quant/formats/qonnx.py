@@ -10,6 +10,7 @@ operators.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -40,10 +41,25 @@ MODES: dict[str, Rounding] = {
 }
 """Rounding modes by QONNX's names, in which up and down mean away from zero and towards it."""
 
+
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    """The numbers ``(code - zero) * scale`` of integer codes."""
+
+    scale: Array
+    zero: Array
+
+    def operands(self, call: Call) -> tuple[Value, Value]:
+        return call.constant(self.scale, role="scale"), call.constant(self.zero, role="zero")
+
+
+_Bounds = tuple[Array, Array]
+"""The least code and the greatest."""
+
 WIDEST = 32
 """Bits of a quantiser: of more, float64 could not tell which side of a tie a quotient lies on."""
-UNBOUNDED = 2.0**53
-"""The bound of what is never clipped: beyond it, float64 has no neighbouring integers."""
+UNBOUNDED = np.array(-(2.0**53)), np.array(2.0**53)
+"""The bounds of what is never clipped: beyond, float64 has no neighbouring integers."""
 
 
 def _everywhere(*op_types: str) -> Callable[[Handler], Handler]:
@@ -60,22 +76,21 @@ def _everywhere(*op_types: str) -> Callable[[Handler], Handler]:
 @_everywhere("Quant", "IntQuant")
 def quant(call: Call) -> Value:
     """Operands x, scale, zero point and bit width."""
-    scale, zero, width = _scale(call, 1), _zero(call, 2), _width(call, 3)
+    grid, width = _grid(call), _width(call, 3)
     signed, narrow = (bool(call.integer(name, 1)) for name in ("signed", "narrow"))
     rounding = _mode(call, "ROUND")
     if signed and (width == 1).any():
         if width.size > 1 and (width != 1).any():
             call.refuse("one signed bit is bipolar, which cannot be mixed with other bit widths")
-        # The sum of the quotient and the zero point is negative, or it is not.
-        return _bipolar(call, scale, zero)
-    code = _quantise(call, call[0], rounding, scale, zero, *_bounds(signed, narrow, width, rounding))
-    return _dequantise(call, code, scale, zero)
+        return _bipolar(call, grid)
+    bounds = _bounds(signed, narrow, width, rounding)
+    return _dequantise(call, _quantise(call, call[0], rounding, grid, bounds), grid)
 
 
 @_everywhere("BipolarQuant")
 def bipolar_quant(call: Call) -> Value:
     """Operands x and scale: the scale with the sign of x, which of zero is positive."""
-    return _bipolar(call, _scale(call, 1), np.float32(0))
+    return _bipolar(call, _Grid(_scale(call, 1), np.zeros((), np.float32)))
 
 
 @_everywhere("Trunc")
@@ -86,24 +101,20 @@ def trunc(call: Call) -> Value:
     bits as the widths differ by, keeps scale and zero point, and never clips. Version 2 has an
     output scale before the output width, and clips.
     """
-    x, scale, zero = call[0], _scale(call, 1), _zero(call, 2)
-    rounding, second = _mode(call, "FLOOR"), call.optional(5) is not None
-    code = _quantise(call, x, "RND_CONV", scale, zero, -UNBOUNDED, UNBOUNDED)
-    if second:
-        coarse, width = _scale(call, 4), _width(call, 5)
-        exponent = np.round(np.log2(coarse.astype(np.float64) / scale))
-        signed, narrow = bool(call.integer("signed", 1)), bool(call.integer("narrow", 0))
-        bounds = _bounds(signed, narrow, width, rounding)
-    else:
-        exponent = _width(call, 3) - _width(call, 4)
-        bounds = -UNBOUNDED, UNBOUNDED
+    grid, rounding = _grid(call), _mode(call, "FLOOR")
+    code = _quantise(call, call[0], "RND_CONV", grid, UNBOUNDED)
+    if call.optional(5) is None:
+        exponent, bounds, made = _width(call, 3) - _width(call, 4), UNBOUNDED, grid
         if (exponent != np.round(exponent)).any():
             call.refuse(f"its bit widths differ by {_first(exponent)}, not by a whole number")
-    step = np.exp2(exponent)
-    code = _quantise(call, code, rounding, step, np.zeros(()), *bounds)
-    if second:
-        return _dequantise(call, code, coarse, zero / step)
-    return _dequantise(call, code, scale, zero)
+    else:
+        scale, width = _scale(call, 4), _width(call, 5)
+        exponent = np.round(np.log2(scale.astype(np.float64) / grid.scale))
+        signed, narrow = bool(call.integer("signed", 1)), bool(call.integer("narrow", 0))
+        bounds = _bounds(signed, narrow, width, rounding)
+        made = _Grid(scale, grid.zero / np.exp2(exponent))
+    step = _Grid(np.exp2(exponent), np.zeros(()))
+    return _dequantise(call, _quantise(call, code, rounding, step, bounds), made)
 
 
 @_everywhere("FloatQuant")
@@ -124,6 +135,10 @@ def _numbers(call: Call, position: int, what: str) -> Array:
     return array
 
 
+def _grid(call: Call) -> _Grid:
+    return _Grid(_scale(call, 1), _numbers(call, 2, "zero point"))
+
+
 def _scale(call: Call, position: int) -> Array:
     scale = _numbers(call, position, "scale")
     if (scale <= 0).any():
@@ -131,10 +146,6 @@ def _scale(call: Call, position: int) -> Array:
             f"{call.node}: its scale is {_first(scale[scale <= 0])}; it must be positive"
         )
     return scale if scale.dtype.kind == "f" else scale.astype(np.float32)
-
-
-def _zero(call: Call, position: int) -> Array:
-    return _numbers(call, position, "zero point")
 
 
 def _width(call: Call, position: int) -> Array:
@@ -156,8 +167,7 @@ def _mode(call: Call, default: str) -> Rounding:
     return MODES[name.upper()]
 
 
-def _bounds(signed: bool, narrow: bool, width: Array, rounding: Rounding) -> tuple[Array, Array]:
-    """Return the least and the greatest code."""
+def _bounds(signed: bool, narrow: bool, width: Array, rounding: Rounding) -> _Bounds:
     top = np.exp2(width - signed) - 1 - (narrow and not signed)
     bottom = -np.exp2(width - 1) + narrow if signed else np.zeros_like(width)
     return _rounded(bottom, rounding), _rounded(top, rounding)
@@ -171,29 +181,21 @@ def _rounded(number: Array, rounding: Rounding) -> Array:
 # Results
 
 
-def _quantise(
-    call: Call,
-    x: Value,
-    rounding: Rounding,
-    scale: Array,
-    zero: Array,
-    lo: Array | float,
-    hi: Array | float,
-) -> Value:
-    ends = [call.constant(np.asarray(end, np.float64), role="bound") for end in (lo, hi)]
-    operands = x, *_parameters(call, scale, zero), *ends
-    return call.add(Quantise(rounding), *call.same_rank(*operands), role="code")
+def _quantise(call: Call, x: Value, rounding: Rounding, grid: _Grid, bounds: _Bounds) -> Value:
+    ends = [call.constant(end, role="bound") for end in bounds]
+    operands = call.same_rank(x, *grid.operands(call), *ends)
+    return call.add(Quantise(rounding), *operands, role="code")
 
 
-def _dequantise(call: Call, code: Value, scale: Array, zero: Array) -> Value:
-    return call.add(Dequantise(), *call.same_rank(code, *_parameters(call, scale, zero)))
+def _dequantise(call: Call, code: Value, grid: _Grid) -> Value:
+    return call.add(Dequantise(), *call.same_rank(code, *grid.operands(call)))
 
 
-def _parameters(call: Call, scale: Array, zero: Array) -> tuple[Value, Value]:
-    return call.constant(scale, role="scale"), call.constant(zero, role="zero")
+def _bipolar(call: Call, grid: _Grid) -> Value:
+    """Whether the quotient and the zero point have a negative sum: codes 0 and 1.
 
-
-def _bipolar(call: Call, scale: Array, zero: Array) -> Value:
-    """The codes 0 and 1 stand for -1 and 1, both less the zero point, times the scale."""
-    code = _quantise(call, call[0], "TRN", scale, zero + 1, 0.0, 1.0)
-    return _dequantise(call, code, 2 * scale, (zero + 1) / 2)
+    They stand for -1 and 1, both less the zero point, times the scale.
+    """
+    above = _Grid(grid.scale, grid.zero + 1)
+    code = _quantise(call, call[0], "TRN", above, (np.zeros(()), np.ones(())))
+    return _dequantise(call, code, _Grid(2 * grid.scale, above.zero / 2))

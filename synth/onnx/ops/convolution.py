@@ -23,7 +23,7 @@ __all__ = ["conv", "conv_transpose"]
 @handles("Conv")
 @handles("Conv", domain=CHANNELS_LAST)
 def conv(call: Call) -> Value:
-    """The kernel is [m, c / groups, *kernel], of channels-last operators [m, *kernel, c / groups]."""
+    """The kernel is [m, c / groups, *kernel]; of channels-last operators its channels are last."""
     x, w = call[0], call[1]
     axes = tuple(range(w.rank))
     if call.node.domain == CHANNELS_LAST and w.rank > 2:
