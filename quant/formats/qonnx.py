@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synth.errors import FormatError
 from synth.exact import Array
 from synth.ir.ops import Dequantise, Quantise
 from synth.ir.ops.quantisers import Rounding, goes_up
 from synth.onnx.context import Call, Value
 from synth.onnx.registry import Handler, handles
+from synth.onnx.scales import finite, first, positive
 
 __all__ = ["DOMAINS", "MODES", "bipolar_quant", "float_quant", "quant", "trunc"]
 
@@ -90,7 +90,7 @@ def quant(call: Call) -> Value:
 @_everywhere("BipolarQuant")
 def bipolar_quant(call: Call) -> Value:
     """Operands x and scale: the scale with the sign of x, which of zero is positive."""
-    return _bipolar(call, _Grid(_scale(call, 1), np.zeros((), np.float32)))
+    return _bipolar(call, _Grid(positive(call, 1), np.zeros((), np.float32)))
 
 
 @_everywhere("Trunc")
@@ -106,9 +106,9 @@ def trunc(call: Call) -> Value:
     if call.optional(5) is None:
         exponent, bounds, made = _width(call, 3) - _width(call, 4), UNBOUNDED, grid
         if (exponent != np.round(exponent)).any():
-            call.refuse(f"its bit widths differ by {_first(exponent)}, not by a whole number")
+            call.refuse(f"its bit widths differ by {first(exponent)}, not by a whole number")
     else:
-        scale, width = _scale(call, 4), _width(call, 5)
+        scale, width = positive(call, 4), _width(call, 5)
         exponent = np.round(np.log2(scale.astype(np.float64) / grid.scale))
         signed, narrow = bool(call.integer("signed", 1)), bool(call.integer("narrow", 0))
         bounds = _bounds(signed, narrow, width, rounding)
@@ -126,38 +126,16 @@ def float_quant(call: Call) -> Value:
 # Parameters
 
 
-def _numbers(call: Call, position: int, what: str) -> Array:
-    array = call.known(position, f"{what}s")
-    if not np.isfinite(array).all():
-        raise FormatError(
-            f"{call.node}: its {what} is {_first(array[~np.isfinite(array)])}; it must be finite"
-        )
-    return array
-
-
 def _grid(call: Call) -> _Grid:
-    return _Grid(_scale(call, 1), _numbers(call, 2, "zero point"))
-
-
-def _scale(call: Call, position: int) -> Array:
-    scale = _numbers(call, position, "scale")
-    if (scale <= 0).any():
-        raise FormatError(
-            f"{call.node}: its scale is {_first(scale[scale <= 0])}; it must be positive"
-        )
-    return scale if scale.dtype.kind == "f" else scale.astype(np.float32)
+    return _Grid(positive(call, 1), finite(call, 2, "zero point"))
 
 
 def _width(call: Call, position: int) -> Array:
-    width = _numbers(call, position, "bit width").astype(np.float64)
+    width = finite(call, position, "bit width").astype(np.float64)
     wrong = (width < 1) | (width > WIDEST)
     if wrong.any():
-        call.refuse(f"its bit width is {_first(width[wrong])}; widths from 1 to {WIDEST} are read")
+        call.refuse(f"its bit width is {first(width[wrong])}; widths from 1 to {WIDEST} are read")
     return width
-
-
-def _first(array: Array) -> float:
-    return float(np.asarray(array).reshape(-1)[0])
 
 
 def _mode(call: Call, default: str) -> Rounding:
