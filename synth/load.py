@@ -74,7 +74,8 @@ def load_graph(
     ----------
     model
         A path to an ONNX file, the bytes of one, an `onnx.ModelProto`, a live Keras 3 model or
-        PyTorch module; a tree ensemble, live or in a file; or an imported graph.
+        PyTorch module, Brevitas' layers included; a tree ensemble, live or in a file; or an
+        imported graph.
     name
         Of the graph; by default the model's own.
     dimensions
@@ -220,12 +221,24 @@ def _keras(model: Any, shapes: Mapping[str, Shape] | None) -> bytes:
 
 
 def _torch(model: Any, shapes: Mapping[str, Shape] | None) -> bytes:
+    kinds = {type(module) for module in model.modules()}
+    if any(base.__module__.startswith("brevitas.") for kind in kinds for base in kind.__mro__):
+        return _brevitas(model, shapes)
     try:
         from synth.live import torch  # noqa: PLC0415
 
         return torch.to_onnx(model, shapes=shapes)
     except ImportError as error:
         raise _missing("pytorch", error) from error
+
+
+def _brevitas(model: Any, shapes: Mapping[str, Shape] | None) -> bytes:
+    try:
+        from synth.live import brevitas  # noqa: PLC0415
+
+        return brevitas.to_onnx(model, shapes=shapes)
+    except ImportError as error:
+        raise _missing("brevitas", error) from error
 
 
 def _missing(extra: str, error: ImportError) -> SynthError:

@@ -195,6 +195,10 @@ class Builder:
         assert isinstance(found, Codes)
         return found
 
+    def producer(self, name: str) -> Node | None:
+        """Return the node that computes a value, as far as the graph goes; the latest are near."""
+        return next((node for node in reversed(self._nodes) if node.output == name), None)
+
     def graph(self, outputs: Sequence[str]) -> Graph:
         """Return the graph, without the nodes and constants that no output needs."""
         for name in outputs:

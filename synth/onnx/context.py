@@ -18,7 +18,7 @@ from synth.ir.op import Op
 from synth.ir.ops import Add, Compare, Concat, Convert, Maximum, Minimum, Movement, Reshape, Select
 from synth.ir.types import Shape, Tensor
 from synth.onnx.inputs import LARGEST, LONGEST
-from synth.onnx.records import ModelRecord, NodeRecord
+from synth.onnx.records import ModelRecord, NodeRecord, narrow_bits
 
 __all__ = ["Call", "Value"]
 
@@ -39,6 +39,8 @@ class Value:
         The values, if they are known.
     role
         That of a known tensor once it enters the graph: weight or bias.
+    bits
+        Of integers of the file's that NumPy has no type for (2 or 4); else 0.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Value:
     dtype: str
     array: Array | None = None
     role: str = "weight"
+    bits: int = 0
 
     @property
     def rank(self) -> int:
@@ -223,7 +226,7 @@ class Call:
         name = like.name if like else f"{self.node.layer}.{role}"
         role = like.role if like else role
         array = np.asarray(array)
-        return Value(name, array.shape, array.dtype.name, array, role)
+        return Value(name, array.shape, array.dtype.name, array, role, narrow_bits(array))
 
     def scalar(self, number: float, like: Value) -> Value:
         """Return one number as a known value of the rank and element type of another."""

@@ -27,8 +27,11 @@ template <Nearby R> inline bool goes_up(double below, double rest) {
 
 template <Nearby R, bool Wraps>
 inline double quantise(double x, double scale, double zero, double lo, double hi) {
-    const double quotient = x / scale, under = lower(quotient), below = under + zero;
-    const double code = goes_up<R>(below, quotient - under) ? below + 1 : below;
+    // A zero point need not be an integer; what it has behind the point may carry.
+    const double quotient = x / scale, under = lower(quotient), whole = lower(zero);
+    const double sum = quotient - under + (zero - whole);
+    const double carry = zero != whole && sum >= 1 ? 1 : 0, below = under + whole + carry;
+    const double code = goes_up<R>(below, sum - carry) ? below + 1 : below;
     if constexpr (Wraps)
         return code - lower((code - lo) / (hi - lo + 1)) * (hi - lo + 1);
     else

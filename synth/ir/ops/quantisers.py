@@ -29,8 +29,8 @@ ROUNDINGS: tuple[Rounding, ...] = get_args(Rounding)
 class Quantise(Elementwise):
     """``round(x / scale + zero)``, brought into lo..hi: an integer code.
 
-    Operands x, scale (positive), zero, lo and hi (integers); all but x are constants, which
-    broadcast to it.
+    Operands x, scale (positive), zero (any number), lo and hi (integers); all but x are constants,
+    which broadcast to it.
     """
 
     stages = Op.stages
@@ -48,7 +48,12 @@ class Quantise(Elementwise):
             quotient = x / scale
             below = np.floor(quotient)
             rest = quotient - below
-            code = below + zero
+            whole = np.floor(zero)
+            if np.any(zero != whole):
+                rest = rest + (zero - whole)
+                carry = (zero != whole) & (rest >= 1)
+                below, rest = below + carry, rest - carry
+            code = below + whole
             code = code + goes_up(self.rounding, code, rest)
             if self.overflow == "WRAP":
                 return np.asarray(lo + np.mod(code - lo, hi - lo + 1))
