@@ -14,6 +14,7 @@ import numpy as np
 from quant.agreement import Agreement, agreement, selection
 from quant.calibrate import observe
 from quant.forests import TreeRules
+from quant.kept import absorbed
 from quant.precision import Precision
 from quant.quantise import Wishes, quantise
 from synth.evaluate import Evaluator
@@ -52,7 +53,8 @@ def choose(
     if calibration is None:
         return quantise(graph, Wishes(precision, inputs, outputs, trees=trees)), None
     observed, judged = _halves(calibration)
-    judge = _judge(graph, inputs, judged)
+    entering = {**inputs, **{k: v.format for k, v in absorbed(graph, inputs).items()}}
+    judge = _judge(graph, entering, judged)
     wishes = Wishes(precision, inputs, outputs, observe(graph, observed), trees=trees)
 
     if not precision.complete:

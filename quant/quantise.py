@@ -14,8 +14,7 @@ import numpy as np
 from quant.calibrate import Ranges
 from quant.forests import TreeRules, forest_of, read_by_trees
 from quant.formats_for import constant_codes, covering, rounded_constant, trimmed
-from quant.kept.entry import absorbed, reaches_quantiser
-from quant.kept.keeper import Keeper
+from quant.kept import Keeper, absorbed, reaches_quantiser
 from quant.lookup import Lookup
 from quant.precision import Precision
 from quant.tables import value_range
@@ -101,8 +100,9 @@ class _Quantiser:
         self.exact: set[str] = set()
         """Imported values whose typed counterpart still awaits its cast."""
         self.readers = graph.consumers()
-        self.keeper = Keeper(graph, self.build)
-        self.entries = {k: v for k, v in absorbed(graph).items() if k not in wishes.inputs}
+        nothing = wishes.ranges is None and not wishes.precision.complete
+        self.keeper = Keeper(graph, self.build, only=nothing)
+        self.entries = absorbed(graph, wishes.inputs)
 
     def run(self) -> Graph:
         for name in self.source.inputs:

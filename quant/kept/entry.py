@@ -5,7 +5,7 @@ host, where real numbers become integers once, exactly rounded; feeding another 
 round twice.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from quant.kept.emit import covering_codes
 from quant.kept.fractions import as_power, broadcast, collapsed, fractions
+from synth.errors import PrecisionError
 from synth.exact import Array
 from synth.fixed import Fixed, Format, Overflow, Round
 from synth.ir import Graph, Node
@@ -42,7 +43,7 @@ _WIDEST = 32
 
 @dataclass(frozen=True)
 class Entry:
-    """How real numbers enter: the format of the wire with its modes, and what its codes stand for."""
+    """How real numbers enter: the wire's format with its modes, and what its codes stand for."""
 
     format: Format
     scale: Scale
@@ -53,17 +54,23 @@ def is_quantised(graph: Graph) -> bool:
     return any(isinstance(node.op, Quantise | Dequantise) for node in graph.nodes)
 
 
-def absorbed(graph: Graph) -> dict[str, Entry]:
-    """Return the inputs of a prepared graph whose wire is that of their quantiser."""
+def absorbed(graph: Graph, wires: Container[str]) -> dict[str, Entry]:
+    """Return the inputs of a prepared graph whose wire is that of their quantiser.
+
+    Raises
+    ------
+    PrecisionError
+        An input without a wire has a quantiser that rounds as no wire does.
+    """
     if not is_quantised(graph):
         return {}
     readers = graph.consumers()
-    found = {name: _entry(graph, readers, name) for name in graph.inputs}
+    found = {name: _entry(graph, readers, name) for name in graph.inputs if name not in wires}
     return {name: entry for name, entry in found.items() if entry is not None}
 
 
 def reaches_quantiser(graph: Graph, readers: Mapping[str, list[Node]], name: str) -> bool:
-    """Whether a value goes to one quantiser only, through nothing that needs a format on the way."""
+    """Whether a value goes to one quantiser only, and nothing on the way needs a format."""
     while name not in graph.outputs and len(readers[name]) == 1:
         node = readers[name][0]
         if isinstance(node.op, Quantise):
@@ -90,6 +97,7 @@ def _entry(graph: Graph, readers: Mapping[str, list[Node]], name: str) -> Entry 
     while at not in graph.outputs and len(readers[at]) == 1:
         node = readers[at][0]
         if isinstance(node.op, Quantise):
+            _check_mode(name, node.op)
             rank = len(graph.types[name].shape) if moved else None
             return _wire(graph, node, factor, shift, rank)
         if isinstance(node.op, Movement) and len(node.inputs) == 1:
@@ -103,13 +111,23 @@ def _entry(graph: Graph, readers: Mapping[str, list[Node]], name: str) -> Entry 
     return None
 
 
+def _check_mode(name: str, op: Quantise) -> None:
+    if op.rounding not in _MODES:
+        raise PrecisionError(
+            f"input {name!r} enters through a quantiser that rounds {op.rounding}, which no wire "
+            f"does, and choosing another format would round twice: say what the firmware is sent, "
+            f"inputs={{{name!r}: 'fixed<32,16>'}}"
+        )
+
+
 def _affine(graph: Graph, node: Node) -> tuple[Fraction, Fraction] | None:
     """Return factor and shift of a node of one constant number, None if it is none of that kind."""
     if not isinstance(node.op, Mul | Add | Sub | Div) or len(node.inputs) != 2:
         return None
     position = 1 if node.inputs[1] in graph.constants else 0
     constant = graph.constants.get(node.inputs[position])
-    if constant is None or constant.size != 1 or graph.types[node.output].shape != _shape(graph, node):
+    grows = graph.types[node.output].shape != _shape(graph, node)
+    if constant is None or constant.size != 1 or grows:
         return None
     value = Fraction(float(constant.ravel()[0]))
     if isinstance(node.op, Add):

@@ -21,11 +21,26 @@ from synth.ir.scale import Scale
 __all__ = ["Keeper"]
 
 
-class Keeper:
-    """The values of a quantised model in a typed graph under construction."""
+_CHEAP = 24
+"""Bits of constants that are kept exactly although formats could be chosen: weights that nobody
+quantised have more, quantised ones do not."""
 
-    def __init__(self, graph: Graph, build: Builder) -> None:
+
+class Keeper:
+    """The values of a quantised model in a typed graph under construction.
+
+    Parameters
+    ----------
+    graph, build
+        The prepared model, and the typed graph.
+    only
+        Whether there is nothing else to choose formats from: then all constants are kept exactly,
+        however many bits that takes.
+    """
+
+    def __init__(self, graph: Graph, build: Builder, *, only: bool) -> None:
         self.graph = graph
+        self.bits = MOST_BITS if only else _CHEAP
         self.build = build
         self.active = is_quantised(graph)
         self.held: dict[str, Held] = {}
@@ -50,7 +65,7 @@ class Keeper:
         if not self.active or rule is None or not all(x in self.held for x in computed):
             return False
         before = set(self.build.types)
-        held = rule(Context(self.graph, self.build, node, self.held))
+        held = rule(Context(self.graph, self.build, node, self.held, self.bits))
         if held is None:
             return False
         self._check_width(node, held)

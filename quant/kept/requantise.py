@@ -135,11 +135,11 @@ class _Requantisation:
 
     def _cast(self, chain: Chain, lo: Array, hi: Array, frac: Array, mode: Round) -> None:
         overflow = Overflow(self.quantiser.overflow)
-        target, below, above = covering_codes(lo, hi, np.broadcast_to(frac, lo.shape), mode, overflow)
+        frac = np.broadcast_to(frac, lo.shape)
+        target, below, above = covering_codes(lo, hi, frac, mode, overflow)
         chain.cast(target)
         finest = int(np.max(np.asarray(target.type.frac)))
         up = np.frompyfunc(lambda code, f: int(code) << (finest - int(f)), 2, 1)
-        frac = np.broadcast_to(frac, lo.shape)
         chain.clamp(up(lo, frac) if below else None, up(hi, frac) if above else None, finest)
 
     def _stays_inside(self) -> bool:

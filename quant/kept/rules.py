@@ -50,10 +50,6 @@ from synth.ir.ops import (
 
 __all__ = ["RULES", "Context", "Rule"]
 
-_WEIGHT_BITS = 24
-"""A constant whose greatest unit leaves codes of no more bits is taken as it is."""
-
-
 @dataclass(frozen=True, eq=False)
 class Context:
     """One node, and what is known of its operands.
@@ -62,12 +58,15 @@ class Context:
     ----------
     held
         By the operand's name; constants are not in it.
+    bits
+        A constant whose greatest unit leaves codes of no more bits is taken as it is.
     """
 
     graph: Graph
     build: Builder
     node: Node
     held: dict[str, Held]
+    bits: int
 
     @property
     def site(self) -> Site:
@@ -85,7 +84,8 @@ class Context:
     def code(self, position: int) -> Held:
         """Return a computed operand as a multiple of a typed value."""
         name = self.node.inputs[position]
-        held = settled(Site(self.build, f"{name}.settled", self.graph.origins[name]), self.held[name])
+        site = Site(self.build, f"{name}.settled", self.graph.origins[name])
+        held = settled(site, self.held[name])
         if held is not self.held[name]:
             self.held[name] = held
         return held
@@ -128,7 +128,7 @@ def _weighted(context: Context) -> Held | None:
         x = replace(x, scale=np.full(x.scale.shape, Fraction(1)))
         if kernel is None:
             return None
-    found = multiples(kernel, by_last=True, bits=_WEIGHT_BITS)
+    found = multiples(kernel, by_last=True, bits=context.bits)
     if found is None:
         return None
     codes, frac, unit = placed(*found)
@@ -259,7 +259,7 @@ def _operands(context: Context, positions: range) -> list[Held] | None:
         if constant is None:
             found.append(context.value(position))
             continue
-        known = multiples(constant, by_last=False, bits=_WEIGHT_BITS)
+        known = multiples(constant, by_last=False, bits=context.bits)
         if known is None:
             return None
         codes, frac, unit = placed(*known)
@@ -296,8 +296,9 @@ def _concat(context: Context) -> Held | None:
         return None
     codes = [settled(replace(context.site, name=f"{x.code}.settled"), x) for x in held]
     axis = cast(Concat, context.node.op).axis
-    if all(np.array_equal(x.scale, codes[0].scale) for x in codes):
-        scale = codes[0].scale
+    first = codes[0].scale
+    if first.shape[axis] == 1 and all(np.array_equal(x.scale, first) for x in codes):
+        scale = first
     else:
         shapes = [context.build.types[x.code].shape for x in codes]
         wide = [np.broadcast_to(x.scale, s) for x, s in zip(codes, shapes, strict=True)]
@@ -357,7 +358,8 @@ def _move(context: Context) -> Held | None:
 
     parts = [moved(part) for part in (held.scale, held.offset, held.low, held.high)]
     scale, offset = parts[0], parts[1]
-    assert scale is not None and offset is not None
+    assert scale is not None
+    assert offset is not None
     return Held(context.add(op, held.code), scale, offset, parts[2], parts[3], held.function)
 
 
@@ -366,11 +368,12 @@ def _move(context: Context) -> Held | None:
 
 def _quantise(context: Context) -> Held | None:
     op, held = cast(Quantise, context.node.op), context.value(0)
-    parts = [context.constant(i) for i in range(1, 5)]
-    layer = context.graph.origins[context.node.output].layer
-    if any(part is None for part in parts):
+    arrays = [context.constant(i) for i in range(1, 5)]
+    known = [broadcast(fractions(a), held.scale.shape) for a in arrays if a is not None]
+    if len(known) != len(arrays):
+        layer = context.graph.origins[context.node.output].layer
         raise UnsupportedOp(f"quantiser of layer {layer!r}: its parameters are computed")
-    scale, zero, lo, hi = (broadcast(fractions(p), held.scale.shape) for p in parts if p is not None)
+    scale, zero, lo, hi = known
     whole = [np.asarray(np.frompyfunc(int, 1, 1)(part)) for part in (zero, lo, hi)]
     if op.overflow == "WRAP" and held.bounded and held.function is None:
         held = context.code(0)

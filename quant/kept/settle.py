@@ -14,8 +14,8 @@ from synth.exact import Array
 
 __all__ = ["MOST_BITS", "in_unit", "settled", "together"]
 
-MOST_BITS = 62
-"""Bits that an exact intermediate may grow to: what C++ holds in one machine word."""
+MOST_BITS = 256
+"""Bits that an exact intermediate may grow to: more is no design, but a quantiser that is missing."""
 
 
 def settled(site: Site, held: Held) -> Held:
@@ -24,7 +24,7 @@ def settled(site: Site, held: Held) -> Held:
     Raises
     ------
     PrecisionError
-        That takes more than 62 bits: scale and offset have no common unit of a sensible size.
+        That takes more than 256 bits: scale and offset have no common unit of a sensible size.
     """
     assert held.function is None
     if held.is_code:
@@ -65,7 +65,8 @@ def in_unit(site: Site, held: Held, unit: Array) -> Held:
         for part in (held.scale, held.offset, held.low, held.high)
     )
     chain = Chain(site, held.code)
-    assert factor is not None and offset is not None
+    assert factor is not None
+    assert offset is not None
     frac = kind.frac
     if not np.all(factor == 1):
         codes, of_factor = _dyadic(site, factor)

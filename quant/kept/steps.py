@@ -1,20 +1,22 @@
-"""Rounding of a linear function of an integer, as one multiplication, one addition and one shift.
+"""Rounding of a linear function of an integer: a multiplication, an addition and a shift.
 
-``f(i) = round(slope i + shift)`` of an integer i in a known interval, brought into [lo, hi], rises in
-steps: code k is reached from the threshold t_k on. For a multiplier M > 0, an addend B and a shift S,
+``f(i) = round(slope i + shift)`` of an integer i in a known interval, brought into [lo, hi], rises
+in steps: code k is reached from the threshold t_k on. For a multiplier M > 0, an addend B and a
+shift S,
 
     floor((M i + B) / 2**S) == f(i) for **every** i
 
 if and only if each threshold is met: ``M t_k + B >= k 2**S`` and ``M (t_k - 1) + B < k 2**S`` (in
 between, both sides are monotone; below the first and above the last step, f is constant and a
-saturating cast keeps the other side there). With ``d_k = k 2**S - M t_k`` that is
+saturating cast keeps the other side there, or the ends of the interval count as well). With
+``d_k = k 2**S - M t_k`` that is
 
     max d_k  <=  B  <=  min d_k + M - 1,
 
 so an addend exists exactly where the d_k differ by less than M. That is the proof: it is evaluated
 in integers for the multiplier that is taken, over all thresholds. The search goes from the shortest
-shift on, so the multiplier is the smallest. Where true ties go to even codes, the steps need not lie
-on any line, and none is found: then the thresholds themselves are what hardware compares with.
+shift on, so the multiplier is the smallest. Where true ties go to even codes, the steps need not
+lie on any line, and none is found: then hardware compares with the thresholds themselves.
 """
 
 from dataclasses import dataclass
@@ -69,7 +71,7 @@ def rounded(value: Fraction, rounding: Rounding) -> int:
     if rest == 0:
         return floor
     half = Fraction(1, 2)
-    goes_up = {
+    goes_up: dict[str, bool] = {
         "TRN": False,
         "CEIL": True,
         "TRN_ZERO": floor < 0,
@@ -88,7 +90,7 @@ def _boundaries(codes: Array, rounding: Rounding) -> tuple[Array, Array]:
     half, whole, before = 2 * codes - 1, 2 * codes, 2 * codes - 2
     always = np.ones(codes.shape, bool)
     positive = codes >= 1
-    table = {
+    table: dict[str, tuple[Array, Array]] = {
         "TRN": (whole, always),
         "CEIL": (before, ~always),
         "TRN_ZERO": (np.where(positive, whole, before), positive),
