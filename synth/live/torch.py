@@ -110,7 +110,7 @@ def proto_of(
     run: Callable[..., Any],
     output_names: Sequence[str] | None = None,
 ) -> Any:
-    """Return the model that an exporter makes of a module, in evaluation mode and with a free batch.
+    """Return what an exporter makes of a module in evaluation mode, with a free batch axis.
 
     `run` takes examples of the inputs and the options of `torch.onnx.export`.
     """

@@ -252,7 +252,7 @@ def _laid(call: Call, x: Value, parameter: Array) -> Array:
     if not block or list(parameter.shape) != wanted:
         raise ShapeError(
             f"{call.node}: a scale or zero point of shape {parameter.shape} does not fit "
-            f"{x.shape} at axis {axis + x.rank} in blocks of {block}"
+            f"{x.shape} at axis {axis + x.rank}{f' in blocks of {block}' if block else ''}"
         )
     return np.take(parameter, np.arange(x.shape[axis]) // block, axis=axis)
 
