@@ -112,14 +112,15 @@ def _live(
     packages = [kind.__module__.partition(".")[0] for kind in type(model).__mro__]
     if "onnx" in packages and hasattr(model, "graph"):
         return _read(model, name, dimensions)
+    # Quantised models keep their bits, which the exporters of their frameworks would lose.
+    other = _other(model, name, _type_of(model))
+    if other is not None:
+        return other
     # Keras models on the PyTorch backend are PyTorch modules as well.
     if _is_a(model, "keras", "Model"):
         return _read(_keras(model, shapes), name or str(model.name), dimensions)
     if _is_a(model, "torch.nn", "Module"):
         return _read(_torch(model, shapes), name or type(model).__name__, dimensions)
-    other = _other(model, name, _type_of(model))
-    if other is not None:
-        return other
     for package in packages:
         if package in _LATER_MODULES:
             raise ModelError(f"{_type_of(model)}: {_LATER_MODULES[package]}")
