@@ -8,7 +8,13 @@ of their quantisers; their layers are written down as the nodes of an ONNX model
 from collections.abc import Callable
 from typing import Any
 
-from quant.formats.keras import hgq, hgq_tables, nodes, plain
+from quant.formats.keras import (
+    hgq,
+    hgq_tables,
+    nodes,  # noqa: F401  (registers the handlers of our own nodes)
+    plain,
+    qkeras_layers,
+)
 from quant.formats.keras.graph import Rule, layers_of, package_of, written
 from synth.ir import Graph
 from synth.onnx.reader import build_graph
@@ -16,13 +22,14 @@ from synth.passes import imported
 
 __all__ = ["read"]
 
-_QUANTISED = {"hgq": hgq.check}
+_QUANTISED: dict[str, Callable[[Any], None]] = {"hgq": hgq.check, "qkeras": lambda _: None}
 """The packages that make a Keras model a quantised one, and what must hold of a model of theirs."""
 
 _RULES: dict[str, dict[str, Rule]] = {
     "hgq": dict(hgq_tables.RULES),
     "keras": dict(plain.RULES),
     "keras.ops": dict(plain.OPERATIONS),
+    "qkeras": dict(qkeras_layers.RULES),
 }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from quant.formats.keras.sheet import Use
 from synth.exact import Array
 
-__all__ = ["activated", "apply", "is_linear"]
+__all__ = ["activated", "apply", "clipped", "is_linear"]
 
 
 def activated(use: Use, x: str, function: Any) -> str:

@@ -142,10 +142,10 @@ def _inner_graph(layer: Any) -> Any:
 def _operands(node: Any) -> tuple[list[Any], list[Any], Mapping[str, Any]]:
     """Return a node's tensors, its plain operands and what it is called with by name."""
     if hasattr(node, "arguments"):
-        given, named = node.arguments.args, node.arguments.kwargs
+        given, named, known = node.arguments.args, node.arguments.kwargs, node.input_tensors
     else:
-        given, named = node.call_args or (), node.call_kwargs or {}
-    tensors = _flat(getattr(node, "input_tensors", None) or [])
+        given, named, known = node.call_args, node.call_kwargs, node.keras_inputs
+    tensors = _flat(list(known))
     found = {id(x) for x in _flat(given)}
     plain = [x for x in _flat(given) if id(x) not in {id(t) for t in tensors}]
     tensors = [x for x in tensors if id(x) in found] + [x for x in tensors if id(x) not in found]

@@ -21,8 +21,10 @@ __all__ = [
     "depthwise_conv",
     "einsum",
     "global_pool",
+    "pointwise_conv",
     "pool",
     "scaled",
+    "sum_pool",
     "with_bias",
 ]
 
@@ -41,8 +43,7 @@ def with_bias(use: Use, x: str, bias: str | Array | None) -> str:
     """Return x plus a bias, which broadcasts; x itself where there is none."""
     if bias is None:
         return x
-    bias = bias if isinstance(bias, str) else use.constant(bias, "bias")
-    return use.add("Add", x, bias)
+    return use.add("Add", x, _as_bias(use, bias))
 
 
 def scaled(use: Use, x: str, scale: Array, offset: Array | None, axis: int) -> str:
@@ -81,6 +82,29 @@ def depthwise_conv(use: Use, x: str, kernel: str | Array, bias: str | Array | No
     return _convolved(use, x, use.add("Reshape", moved, shape, role="weight"), bias, channels)
 
 
+def pointwise_conv(use: Use, x: str, kernel: str | Array, bias: str | Array | None) -> str:
+    """Return a convolution with a kernel [1, ..., channels, filters] and no strides."""
+    rank = len(use.shape)
+    moved = _transposed(use, kernel, (rank - 1, rank - 2, *range(rank - 2)))
+    operands = [moved, *([] if bias is None else [_as_bias(use, bias)])]
+    return channels_first(use, x, lambda first: use.add("Conv", first, *operands))
+
+
+def sum_pool(use: Use, x: str, factor: Array) -> str:
+    """Return the sum of each window without padding, times a factor."""
+    channels = use.shape[1 if use.layer.data_format == "channels_first" else -1]
+    size = _sizes(use.layer.pool_size, use)
+    kernel = np.broadcast_to(factor, (channels, 1, *size)).astype(np.float32)
+    strides = _sizes(use.layer.strides or use.layer.pool_size, use)
+    return channels_first(
+        use, x, lambda first: use.add("Conv", first, kernel, strides=strides, group=channels)
+    )
+
+
+def _as_bias(use: Use, bias: str | Array) -> str:
+    return bias if isinstance(bias, str) else use.constant(bias, "bias")
+
+
 def _transposed(use: Use, kernel: str | Array, order: tuple[int, ...]) -> str:
     return use.add("Transpose", kernel, role="weight", perm=order)
 
@@ -93,9 +117,7 @@ def _convolved(use: Use, x: str, kernel: str, bias: str | Array | None, groups: 
         "group": groups,
         **_padding(use, _sizes(layer.kernel_size, use)),
     }
-    operands = [kernel]
-    if bias is not None:
-        operands.append(bias if isinstance(bias, str) else use.constant(bias, "bias"))
+    operands = [kernel, *([] if bias is None else [_as_bias(use, bias)])]
     return channels_first(use, x, lambda moved: use.add("Conv", moved, *operands, **attributes))
 
 
@@ -112,9 +134,7 @@ def conv_transpose(use: Use, x: str, kernel: str | Array, bias: str | Array | No
             for n, (k, s) in zip(total, rows, strict=True)]
     total = [max(n, 0) for n in total]
     pads = (*(n // 2 for n in total), *(n - n // 2 for n in total))
-    operands = [moved]
-    if bias is not None:
-        operands.append(bias if isinstance(bias, str) else use.constant(bias, "bias"))
+    operands = [moved, *([] if bias is None else [_as_bias(use, bias)])]
 
     def compute(first: str) -> str:
         return use.add(

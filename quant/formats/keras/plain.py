@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 
 from quant.formats.keras import linear
-from quant.formats.keras.activations import activated, clipped
+from quant.formats.keras.activations import activated
 from quant.formats.keras.sheet import Use, array_of
 from synth.exact import Array
 from synth.ir import Shape
 
-__all__ = ["RULES"]
+__all__ = ["OPERATIONS", "RULES", "dotted", "merged"]
 
 
 def _same(use: Use) -> str:
