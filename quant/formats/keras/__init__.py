@@ -22,10 +22,15 @@ from synth.passes import imported
 
 __all__ = ["read"]
 
-_QUANTISED: dict[str, Callable[[Any], None]] = {"hgq": hgq.check, "qkeras": lambda _: None}
+_QUANTISED: dict[str, Callable[[Any], None]] = {
+    "HGQ": lambda _: None,
+    "hgq": hgq.check,
+    "qkeras": lambda _: None,
+}
 """The packages that make a Keras model a quantised one, and what must hold of a model of theirs."""
 
 _RULES: dict[str, dict[str, Rule]] = {
+    "HGQ": dict(hgq.PROXY_RULES),
     "hgq": dict(hgq_tables.RULES),
     "keras": dict(plain.RULES),
     "keras.ops": dict(plain.OPERATIONS),

@@ -43,9 +43,9 @@ def apply(use: Use, x: str, name: str, *, keras_2: bool = False) -> str:
         return use.add(_PLAIN[name], x)
     if name in ("softmax", "log_softmax"):
         return use.add("Softmax" if name == "softmax" else "LogSoftmax", x, axis=-1)
-    if name in _MADE:
-        return _MADE[name](use, x)
-    use.refuse(f"its activation {name!r} is not read")
+    if name not in _MADE:
+        use.refuse(f"its activation {name!r} is not read")
+    return _MADE[name](use, x)
 
 
 _PLAIN = {

@@ -42,7 +42,9 @@ def _root(kind: type) -> str:
     return kind.__module__.partition(".")[0]
 
 
-def written(model: Any, name: str, rules: Callable[[Any], Rule | None]) -> "tuple[Sheet, dict[str, str]]":
+def written(
+    model: Any, name: str, rules: Callable[[Any], Rule | None]
+) -> "tuple[Sheet, dict[str, str]]":
     """Write down a model's layers; `rules` finds the rule of each.
 
     Returns
@@ -100,7 +102,7 @@ class _Writer:
         if all(id(tensor) in values for tensor in outputs):
             return  # an input
         tensors, numbers, arguments = _operands(node)
-        operands = [values[id(x)] if id(x) in values else x for x in tensors]
+        operands = [values.get(id(x), x) for x in tensors]
         inner = _inner_graph(layer)
         if inner is not None:
             results = self._inside(inner, operands, f"{prefix}{layer.name}/")

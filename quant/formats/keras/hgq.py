@@ -1,13 +1,16 @@
-"""HGQ2: what its quantisers and layers mean.
+"""HGQ2, and the proxy models of HGQ: what their quantisers and layers mean.
 
 A quantiser has k, i and f for each element, or for all along an axis: a sign bit or none, the bits
 before the point without it, and those behind it. Its LSB is 2^-f; codes go from -k 2^(i+f) to
 2^(i+f) - 1. Where k + i + f is not positive, the element is the constant 0. Weights saturate
 symmetrically; data wrap around, with an i that `hgq.utils.trace_minmax` has set from data.
+
+A proxy model of the first HGQ is a Keras model with layers between that quantise; their widths
+include the sign.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +25,10 @@ from synth.exact import Array
 from synth.ir import Shape
 from synth.ir.ops.quantisers import ROUNDINGS
 
-__all__ = ["Grid", "check", "grid_of", "quantised", "weight"]
+__all__ = ["PROXY_RULES", "RULES", "Grid", "check", "grid_of", "on_grid", "quantised", "weight"]
+
+
+_OVERFLOWS = ("SAT", "SAT_SYM", "WRAP")
 
 
 @dataclass(frozen=True)
@@ -92,27 +98,26 @@ def grid_of(use: Use, quantiser: Any, shape: Shape) -> Grid | None:
             "(q_type 'kif' or 'kbi')"
         )
     rounding, overflow = inner.round_mode.removeprefix("S_"), inner.overflow_mode
-    if rounding not in ROUNDINGS or overflow not in ("SAT", "SAT_SYM", "WRAP"):
+    if rounding not in ROUNDINGS or overflow not in _OVERFLOWS:
         use.refuse(
             f"its quantiser {name!r} rounds by {inner.round_mode} and overflows by {overflow}; "
-            f"{', '.join(ROUNDINGS)}, and SAT, SAT_SYM, WRAP are read"
+            f"{', '.join(ROUNDINGS)}, and {', '.join(_OVERFLOWS)} are read"
         )
     k, i, f = (_broadcast(inner, array_of(x), shape) for x in inner.kif)
+    grid = _grid(k, i, f, rounding, overflow)
+    scaler = 1.0 if quantiser.scaler is None else float(quantiser.scaler)
+    factor, offset = quantiser.affine or (1.0, 0.0)
+    return replace(grid, scale=grid.scale * scaler, factor=float(factor), offset=float(offset))
+
+
+def _grid(k: Array, i: Array, f: Array, rounding: str, overflow: str) -> Grid:
+    """Return the grid of a sign bit or none, bits before the point and bits behind it."""
     live = k + i + f > 0
     i, f = np.where(live, np.maximum(i, -f), 0), np.where(live, f, 0)
     top = np.where(live, 2.0 ** (i + f), 1.0)
     lo = np.where(live, -k * (top - 1 if overflow == "SAT_SYM" else top), 0.0)
-    scaler = 1.0 if quantiser.scaler is None else float(quantiser.scaler)
-    factor, offset = quantiser.affine or (1.0, 0.0)
-    return Grid(
-        scale=2.0**-f * scaler,
-        lo=lo,
-        hi=top - 1,
-        rounding=rounding,
-        overflow="WRAP" if overflow == "WRAP" else "SAT",
-        factor=float(factor),
-        offset=float(offset),
-    )
+    mode = "WRAP" if overflow == "WRAP" else "SAT"
+    return Grid(scale=2.0**-f, lo=lo, hi=top - 1, rounding=rounding, overflow=mode)
 
 
 def _broadcast(inner: Any, bits: Array, shape: Shape) -> Array:
@@ -132,11 +137,10 @@ def quantised(use: Use, quantiser: Any, x: str, shape: Shape, role: str = "activ
 def on_grid(use: Use, grid: Grid, x: str, role: str) -> str:
     """Return x rounded to a grid."""
     scale, lo, hi = (_shortest(a) for a in np.broadcast_arrays(grid.scale, grid.lo, grid.hi))
-    scale, zero = _exact(scale), np.zeros((1,) * scale.ndim, np.float32)
-    bounds = [zero, lo.astype(np.float64), hi.astype(np.float64)]
-    code = use.custom(
-        "Quantise", x, scale, *bounds, role="code", rounding=grid.rounding, overflow=grid.overflow
-    )
+    # Powers of two are exact in float32; another scaler is a float32 number in the model, too.
+    scale, zero = scale.astype(np.float32), np.zeros((1,) * scale.ndim, np.float32)
+    modes = {"rounding": grid.rounding, "overflow": grid.overflow}
+    code = use.custom("Quantise", x, scale, zero, lo, hi, role="code", **modes)
     y = use.custom("Dequantise", code, scale, zero, role=role)
     if grid.factor != 1.0:
         y = use.add("Mul", y, np.array(grid.factor, np.float32), role="scaled")
@@ -150,11 +154,6 @@ def _shortest(array: Array) -> Array:
         if size > 1 and np.all(array == first):
             array = first
     return array
-
-
-def _exact(scale: Array) -> Array:
-    """Return scales as float32, which powers of two and the weights' own type are."""
-    return scale.astype(np.float32)
 
 
 # Layers
@@ -254,6 +253,25 @@ def _quantiser(use: Use) -> str:
     use.built()
     return quantised(use, use.layer, use.x, use.shape)
 
+
+def _proxy_quantiser(use: Use) -> str:
+    layer, shape = use.layer, use.shape
+    if layer.RND not in ROUNDINGS or layer.SAT not in _OVERFLOWS:
+        use.refuse(
+            f"it rounds by {layer.RND} and overflows by {layer.SAT}; {', '.join(ROUNDINGS)}, and "
+            f"{', '.join(_OVERFLOWS)} are read"
+        )
+    k, width, whole = (
+        np.asarray(array_of(x), np.float64)
+        for x in (layer.keep_negative, layer.bits, layer.integers)
+    )
+    k, width, whole = (a.reshape((1,) * (len(shape) - a.ndim) + a.shape) for a in (k, width, whole))
+    return on_grid(
+        use, _grid(k, whole - k, width - whole, layer.RND, layer.SAT), use.x, "activation"
+    )
+
+
+PROXY_RULES: dict[str, Callable[[Use], str]] = {"FixedPointQuantizer": _proxy_quantiser}
 
 _RANKS = ("1D", "2D", "3D")
 

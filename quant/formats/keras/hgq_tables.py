@@ -7,7 +7,7 @@ does not matter whose exponential differs in its last bit from whose.
 
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,14 +42,10 @@ def _function(use: Use, x: str, shape: Shape, grid: Grid | None, *, on: bool = F
     entries = None if grid is None else _entries(use, grid)
     if grid is None or entries is None:
         return _computed(use, x, shape)
-    first, lsb, values = entries
-    if not layer.enable_oq:
-        return _lookup(use, x, first, lsb, values[None], np.zeros((1,) * len(shape)))
-    out = grid_of(use, layer.oq, shape)
+    out = grid_of(use, layer.oq, shape) if layer.enable_oq else None
     if out is None:
-        return _lookup(use, x, first, lsb, values[None], np.zeros((1,) * len(shape)))
-    rows, which = _rows(out, values)
-    return _lookup(use, x, first, lsb, rows, which)
+        return _lookup(use, x, entries, entries.values[None], np.zeros((1,) * len(shape)))
+    return _lookup(use, x, entries, *_rows(out, entries.values))
 
 
 def _computed(use: Use, x: str, shape: Shape) -> str:
@@ -60,11 +56,17 @@ def _computed(use: Use, x: str, shape: Shape) -> str:
     return quantised(use, layer.oq, y, shape) if layer.enable_oq else y
 
 
-def _entries(use: Use, grid: Grid) -> tuple[int, float, Array] | None:
-    """Return the first code, the LSB and the function's values on the finest grid of all elements.
+@dataclass(frozen=True)
+class _Entries:
+    """A function's values at all numbers of a grid, from a first code on."""
 
-    None if they would be too many.
-    """
+    first: int
+    lsb: float
+    values: Array
+
+
+def _entries(use: Use, grid: Grid) -> _Entries | None:
+    """Return the function's values on the finest grid of all elements; None if too many."""
     if grid.factor != 1.0 or grid.offset:
         return None
     scale, lo, hi = np.broadcast_arrays(grid.scale, grid.lo, grid.hi)
@@ -77,7 +79,7 @@ def _entries(use: Use, grid: Grid) -> tuple[int, float, Array] | None:
     if last - first >= _LONGEST:
         return None
     x = (np.arange(first, last + 1) * lsb).astype(np.float32)
-    return first, lsb, _values(use.layer, x)
+    return _Entries(first, lsb, _values(use.layer, x))
 
 
 def _values(layer: Any, x: Array) -> Array:
@@ -96,19 +98,20 @@ def _rows(out: Grid, values: Array) -> tuple[Array, Array]:
     distinct, which = np.unique(formats, axis=0, return_inverse=True)
     mode: Any = out.rounding
     op = Quantise(mode, "WRAP" if out.overflow == "WRAP" else "SAT")
+    zero = np.zeros(())
     rows = [
-        op.evaluate(values, s, 0.0, low, high) * s * out.factor + out.offset
-        for s, low, high in distinct
+        op.evaluate(values, s, zero, low, high) * s * out.factor + out.offset
+        for s, low, high in distinct[..., None]
     ]
     return np.stack(rows), which.reshape(scale.shape).astype(np.float64)
 
 
-def _lookup(use: Use, x: str, first: int, lsb: float, rows: Array, which: Array) -> str:
+def _lookup(use: Use, x: str, entries: _Entries, rows: Array, which: Array) -> str:
     """Return the entry of each element's row at its code."""
     count = rows.shape[1]
     start = which * count
-    scale = np.full((1,) * which.ndim, lsb, np.float32)
-    bounds = [start - first, start, start + count - 1]
+    scale = np.full((1,) * which.ndim, entries.lsb, np.float32)
+    bounds = [start - entries.first, start, start + count - 1]
     code = use.custom("Quantise", x, scale, *bounds, role="code", rounding="TRN", overflow="SAT")
     return use.custom("Lookup", code, rows.reshape(-1).astype(np.float32), role="activation")
 

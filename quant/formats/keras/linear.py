@@ -11,7 +11,6 @@ import numpy as np
 
 from quant.formats.keras.sheet import Use
 from synth.exact import Array
-from synth.onnx.records import Attribute
 
 __all__ = [
     "channels_first",
@@ -111,7 +110,7 @@ def _transposed(use: Use, kernel: str | Array, order: tuple[int, ...]) -> str:
 
 def _convolved(use: Use, x: str, kernel: str, bias: str | Array | None, groups: int) -> str:
     layer = use.layer
-    attributes: dict[str, Attribute] = {
+    attributes: dict[str, Any] = {
         "strides": _sizes(layer.strides, use),
         "dilations": _sizes(layer.dilation_rate, use),
         "group": groups,
@@ -130,15 +129,21 @@ def conv_transpose(use: Use, x: str, kernel: str | Array, bias: str | Array | No
     size, strides = _sizes(layer.kernel_size, use), _sizes(layer.strides, use)
     rows = list(zip(size, strides, strict=True))
     total = [k - s if layer.padding == "same" else 0 for k, s in rows]
-    more = [max(-n if layer.padding == "same" else s - k, 0)
-            for n, (k, s) in zip(total, rows, strict=True)]
+    more = [
+        max(-n if layer.padding == "same" else s - k, 0)
+        for n, (k, s) in zip(total, rows, strict=True)
+    ]
     total = [max(n, 0) for n in total]
     pads = (*(n // 2 for n in total), *(n - n // 2 for n in total))
     operands = [moved, *([] if bias is None else [_as_bias(use, bias)])]
 
     def compute(first: str) -> str:
         return use.add(
-            "ConvTranspose", first, *operands, strides=strides, pads=pads,
+            "ConvTranspose",
+            first,
+            *operands,
+            strides=strides,
+            pads=pads,
             output_padding=tuple(more),
         )
 
@@ -146,13 +151,15 @@ def conv_transpose(use: Use, x: str, kernel: str | Array, bias: str | Array | No
 
 
 def _given(value: Any) -> bool:
-    return value is not None and any(n is not None for n in np.atleast_1d(np.asarray(value, object)))
+    return value is not None and any(
+        n is not None for n in np.atleast_1d(np.asarray(value, object))
+    )
 
 
 def pool(use: Use, x: str, op_type: str) -> str:
     """Return the greatest element or the mean of each window; padding does not count."""
     size = _sizes(use.layer.pool_size, use)
-    attributes: dict[str, Attribute] = {
+    attributes: dict[str, Any] = {
         "kernel_shape": size,
         "strides": _sizes(use.layer.strides or use.layer.pool_size, use),
         **_padding(use, size),
@@ -175,7 +182,7 @@ def _sizes(value: Any, use: Use) -> tuple[int, ...]:
     return tuple(values * spatial if len(values) == 1 else values)
 
 
-def _padding(use: Use, size: tuple[int, ...]) -> dict[str, Attribute]:
+def _padding(use: Use, size: tuple[int, ...]) -> dict[str, Any]:
     mode = str(use.layer.padding).lower()
     if mode == "same":
         return {"auto_pad": "SAME_UPPER"}

@@ -35,4 +35,3 @@ def lookup(call: Call) -> Value:
     flat = call.reshape(call.convert(code, "int64"), (1, prod(code.shape)))
     found = call.add(Pick(), call.reshape(entries, (1, prod(entries.shape))), flat)
     return call.reshape(found, code.shape)
-

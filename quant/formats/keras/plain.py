@@ -110,9 +110,7 @@ def merged(use: Use, operands: list[str], op_type: str) -> str:
     """Return operands joined one after another; shorter ones get axes behind the batch's."""
     rank = max(len(shape) for shape in use.shapes)
     same = [
-        x
-        if len(shape) == rank
-        else use.add("Reshape", x, _lengthened(shape, rank), role="moved")
+        x if len(shape) == rank else use.add("Reshape", x, _lengthened(shape, rank), role="moved")
         for x, shape in zip(operands, use.shapes, strict=True)
     ]
     result = same[0]
@@ -230,7 +228,13 @@ def _up_sampling(use: Use) -> str:
         use.refuse(f"its interpolation {layer.interpolation!r} is not read")
     shape = np.array(use.output_shapes[0], np.int64)
     return use.add(
-        "Resize", use.x, "", "", shape, mode="nearest", nearest_mode="floor",
+        "Resize",
+        use.x,
+        "",
+        "",
+        shape,
+        mode="nearest",
+        nearest_mode="floor",
         coordinate_transformation_mode="asymmetric",
     )
 

@@ -51,9 +51,10 @@ class Sheet:
         self,
         op_type: str,
         inputs: Sequence[str],
+        attributes: Mapping[str, Attribute],
+        *,
         layer: str,
         role: str,
-        attributes: Mapping[str, Attribute],
         domain: str = "",
     ) -> str:
         """Add a node of a layer and return its result."""
@@ -152,7 +153,7 @@ class Use:
         domain: str,
     ) -> str:
         names = [x if isinstance(x, str) else self.constant(x) for x in inputs]
-        return self.sheet.add(op_type, names, self.name, role, attributes, domain)
+        return self.sheet.add(op_type, names, attributes, layer=self.name, role=role, domain=domain)
 
     def constant(self, array: Array, role: str = "weight") -> str:
         """Add a constant of the layer's."""
