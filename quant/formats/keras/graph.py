@@ -101,19 +101,21 @@ class _Writer:
         outputs = _flat(node.outputs)
         if all(id(tensor) in values for tensor in outputs):
             return  # an input
-        tensors, numbers, arguments = _operands(node)
-        operands = [values.get(id(x), x) for x in tensors]
+        given, named = _called_with(node)
         inner = _inner_graph(layer)
         if inner is not None:
+            operands = [values[id(x)] for x in (*given, *named.values()) if id(x) in values]
             results = self._inside(inner, operands, f"{prefix}{layer.name}/")
         else:
+            keyed = [x for x in named.values() if id(x) in values]
+            operands = [*given, *keyed]
             use = Use(
                 layer=layer,
                 name=f"{prefix}{layer.name}",
-                inputs=tuple(operands) + tuple(numbers),
-                shapes=tuple(_shape(x, layer) for x in tensors),
+                inputs=tuple(values.get(id(x), x) for x in operands),
+                shapes=tuple(_shape(x, layer) for x in operands if id(x) in values),
                 output_shapes=tuple(_shape(x, layer) for x in outputs),
-                arguments=arguments,
+                arguments={key: values.get(id(x), x) for key, x in named.items()},
                 sheet=self.sheet,
             )
             results = self._results(use)
@@ -141,17 +143,13 @@ def _inner_graph(layer: Any) -> Any:
     return inner if getattr(inner, "_nodes_by_depth", None) else None
 
 
-def _operands(node: Any) -> tuple[list[Any], list[Any], Mapping[str, Any]]:
-    """Return a node's tensors, its plain operands and what it is called with by name."""
+def _called_with(node: Any) -> tuple[list[Any], dict[str, Any]]:
+    """Return what a node's layer is called with: by position, and by name."""
     if hasattr(node, "arguments"):
-        given, named, known = node.arguments.args, node.arguments.kwargs, node.input_tensors
+        given, named = node.arguments.args, node.arguments.kwargs
     else:
-        given, named, known = node.call_args, node.call_kwargs, node.keras_inputs
-    tensors = _flat(list(known))
-    found = {id(x) for x in _flat(given)}
-    plain = [x for x in _flat(given) if id(x) not in {id(t) for t in tensors}]
-    tensors = [x for x in tensors if id(x) in found] + [x for x in tensors if id(x) not in found]
-    return tensors, plain, named
+        given, named = node.call_args, node.call_kwargs
+    return _flat(list(given)), dict(named)
 
 
 def _flat(nested: Any) -> list[Any]:

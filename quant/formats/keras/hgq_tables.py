@@ -157,8 +157,9 @@ def _attention(use: Use) -> str:
     layer = use.layer
     if any(use.arguments.get(name) is not None for name in _MASKS):
         use.refuse("masks are not read")
-    if use.arguments.get("use_causal_mask"):
-        use.refuse("a causal mask is not read")
+    for setting in ("use_causal_mask", "return_attention_scores"):
+        if use.arguments.get(setting):
+            use.refuse(f"{setting}=True is not read")
     query, value, key = _operands(use)
     shapes = dict(zip(use.inputs, use.shapes, strict=True))
     q, q_shape = _projected(use, layer._query_dense, query, shapes[query])  # noqa: SLF001
@@ -178,10 +179,12 @@ _MASKS = ("query_mask", "value_mask", "key_mask", "attention_mask")
 
 def _operands(use: Use) -> tuple[str, str, str]:
     """Return query, value and key: Keras takes the value for a missing key."""
-    tensors = [str(x) for x in use.inputs]
-    query = tensors[0]
-    value = tensors[1] if len(tensors) > 1 else query
-    return query, value, tensors[2] if len(tensors) > 2 else value
+    names = ("query", "value", "key")
+    keyed = [name for name in names if isinstance(use.arguments.get(name), str)]
+    by_position = dict(zip(names, use.inputs[: len(use.inputs) - len(keyed)], strict=False))
+    found = {**by_position, **{name: use.arguments[name] for name in keyed}}
+    value = found.get("value") or found["query"]
+    return found["query"], value, found.get("key") or value
 
 
 def _projected(use: Use, dense: Any, x: str, shape: Shape) -> tuple[str, Shape]:

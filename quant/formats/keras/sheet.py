@@ -105,11 +105,11 @@ class Use:
     Attributes
     ----------
     inputs
-        Values, or plain numbers where a Keras operation takes them.
+        Values, or plain numbers where a Keras operation takes them; those by name come last.
     shapes, output_shapes
         Of the tensors before and behind the layer; the batch axis is 1.
     arguments
-        What the call says besides its tensors.
+        What the call says by name.
     """
 
     layer: Any

@@ -125,7 +125,11 @@ TWO_INPUTS: dict[str, tuple[Callable[..., Any], tuple[int, ...], tuple[int, ...]
     "minimum": (lambda x, y: q.QMinimum()([x, y]), (8,), (8,)),
     "dot": (lambda x, y: q.QDot(axes=-1)([x, y]), (8,), (8,)),
     "einsum": (lambda x, y: q.QEinsum("bij,bjk->bik")([x, y]), (3, 4), (4, 5)),
-    "attention": (lambda x, y: q.QMultiHeadAttention(2, 3)(x, y, y), (4, 6), (5, 6)),
+    "attention": (
+        lambda x, y: q.QMultiHeadAttention(2, 3)(x, y, y),
+        (4, 6),
+        (5, 6),
+    ),
     "two outputs": (
         lambda x, y: [q.QDense(2, name="a")(x), layers.Concatenate()([q.QDense(3)(y), y])],
         (4,),
@@ -273,10 +277,18 @@ def test_an_unread_layer_is_refused_by_name() -> None:
 
 
 def test_masks_are_refused() -> None:
+    x, mask = keras.Input((4, 6)), keras.Input((4,), dtype="bool")
+    attention = q.QMultiHeadAttention(2, 3, name="look", enable_ebops=False)
+    model = keras.Model([x, mask], attention(x, x, value_mask=mask))
+    with pytest.raises(UnsupportedOp, match=r"QMultiHeadAttention layer 'look': masks are not re"):
+        load_graph(model)
+
+
+def test_a_causal_mask_is_refused() -> None:
     model = hgq_model(
         lambda x: q.QMultiHeadAttention(2, 3, name="look")(x, x, use_causal_mask=True), (4, 6)
     )
-    with pytest.raises(UnsupportedOp, match=r"'look': a causal mask is not read"):
+    with pytest.raises(UnsupportedOp, match=r"'look': use_causal_mask=True is not read"):
         load_graph(model)
 
 
