@@ -21,9 +21,9 @@ from synth.passes import imported
 __all__ = ["load_graph"]
 
 _ACCEPTED = (
-    "a path to an .onnx file, the bytes of one, an onnx.ModelProto, a Keras 3 model, a PyTorch "
-    "module, a tree ensemble (XGBoost, LightGBM, scikit-learn, CatBoost, YDF; files of XGBoost, "
-    "LightGBM, TMVA, conifer, CatBoost), or a graph of synth"
+    "a path to an .onnx file, the bytes of one, an onnx.ModelProto, a Keras 3 model, an HGQ2 or "
+    "QKeras model, a PyTorch module, a tree ensemble (XGBoost, LightGBM, scikit-learn, CatBoost, "
+    "YDF; files of XGBoost, LightGBM, TMVA, conifer, CatBoost), or a graph of synth"
 )
 
 _SOURCES = "synth.sources"
@@ -73,8 +73,9 @@ def load_graph(
     Parameters
     ----------
     model
-        A path to an ONNX file, the bytes of one, an `onnx.ModelProto`, a live Keras 3 model or
-        PyTorch module; a tree ensemble, live or in a file; or an imported graph.
+        A path to an ONNX file, the bytes of one, an `onnx.ModelProto`, a live Keras 3 model, HGQ2
+        or QKeras model, or PyTorch module; a tree ensemble, live or in a file; or an imported
+        graph.
     name
         Of the graph; by default the model's own.
     dimensions
