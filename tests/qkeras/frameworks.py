@@ -37,11 +37,12 @@ __all__ = ["FORK", "fixed_point_quantizer", "keras", "qkeras"]
 
 def fixed_point_quantizer() -> Any:
     """Return the layer of HGQ's proxy models, which looks for Keras 2 under the name `keras`."""
-    before = sys.modules.get("keras")
+    newer = {name: m for name, m in sys.modules.items() if name.partition(".")[0] == "keras"}
+    for name in newer:
+        del sys.modules[name]
     sys.modules["keras"] = keras
     try:
-        from HGQ.proxy.fixed_point_quantizer import FixedPointQuantizer  # noqa: PLC0415
+        return import_module("HGQ.proxy.fixed_point_quantizer").FixedPointQuantizer
     finally:
-        if before is not None:
-            sys.modules["keras"] = before
-    return FixedPointQuantizer
+        del sys.modules["keras"]
+        sys.modules.update(newer)
