@@ -4,7 +4,7 @@ The framework is never imported: a live model knows its own nodes, and both vers
 the same name.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,34 +12,10 @@ from quant.formats.keras.sheet import Sheet, Use
 from synth.errors import ModelError, ShapeError
 from synth.ir import Shape
 
-__all__ = ["Rule", "layers_of", "package_of", "written"]
+__all__ = ["Rule", "written"]
 
 Rule = Callable[[Use], "str | Sequence[str]"]
 """Writes a layer down and returns its results."""
-
-
-def layers_of(model: Any) -> Iterator[Any]:
-    """Return a model's layers, those inside models inside it and inside other layers included."""
-    for layer in getattr(model, "layers", None) or getattr(model, "_layers", None) or ():
-        yield layer
-        yield from layers_of(layer)
-
-
-def package_of(layer: Any) -> str:
-    """Return the package that a layer's class comes from: keras, hgq, qkeras, or another.
-
-    HGQ2's own imitation of QKeras counts for HGQ2, and Keras 2 and 3 for one.
-    """
-    root = _root(type(layer))
-    if root == "qkeras" and any(_root(kind) == "hgq" for kind in type(layer).__mro__):
-        return "hgq"
-    if root == "keras" and ".ops." in type(layer).__module__:
-        return "keras.ops"
-    return "keras" if root in ("tf_keras", "tensorflow") else root
-
-
-def _root(kind: type) -> str:
-    return kind.__module__.partition(".")[0]
 
 
 def written(

@@ -17,8 +17,8 @@ import numpy as np
 
 from quant.formats.keras import linear
 from quant.formats.keras.activations import activated
-from quant.formats.keras.graph import layers_of
 from quant.formats.keras.plain import dotted, merged
+from quant.formats.keras.recognise import layers_of
 from quant.formats.keras.sheet import Use, array_of
 from synth.errors import ModelError
 from synth.exact import Array
