@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from synth.errors import UnsupportedOp
 from synth.evaluate import evaluate
 from synth.exact import Array
 from synth.load import load_graph
@@ -70,6 +71,13 @@ def test_the_qubit_readout(models: Path) -> None:
     # The input is not quantised: 800 products of floats are added in another order, behind which
     # stands a normalisation of plain floats.
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_mode_of_the_proxy_that_is_not_read() -> None:
+    x = keras.Input((3,))
+    layer = fixed_point_quantizer()(1, 6, 2, RND="RND", SAT="WRAP_SM", name="front")
+    with pytest.raises(UnsupportedOp, match="'front': it rounds by RND and overflows by WRAP_SM; "):
+        load_graph(keras.Model(x, layer(x)))
 
 
 def test_the_jet_classifier_of_hgq(models: Path) -> None:

@@ -227,6 +227,16 @@ LAYERS: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
 }
 if FORK:
     LAYERS["folded dense"] = (lambda: qkeras.QDenseBatchnorm(4, **quantised()), (8,))
+    LAYERS["normalisation by powers of two"] = (
+        lambda: qkeras.QBatchNormalization(
+            gamma_quantizer=None,
+            variance_quantizer=None,
+            inverse_quantizer=qkeras.quantized_bits(8, 2, alpha=1),
+            mean_quantizer=BITS,
+            beta_quantizer=BITS,
+        ),
+        (6,),
+    )
     LAYERS["transposed conv2d"] = (
         lambda: qkeras.QConv2DTranspose(3, 3, strides=2, padding="same", **quantised()),
         (4, 5, 2),
@@ -344,6 +354,14 @@ def test_a_kernel_of_random_numbers_is_refused() -> None:
     dense = qkeras.QDense(2, kernel_quantizer="bernoulli()", name="fc")
     with pytest.raises(UnsupportedOp, match="QDense layer 'fc': its kernel's quantiser bernoulli"):
         load_graph(model_of(dense, (3,)))
+
+
+@pytest.mark.skipif(FORK, reason="Keras 3 normalises one axis at a time")
+@pytest.mark.parametrize("kind", ["BatchNormalization", "QBatchNormalization"])
+def test_a_normalisation_of_two_axes_is_refused(kind: str) -> None:
+    layer = getattr(qkeras if kind[0] == "Q" else layers, kind)(axis=[1, 2], name="bn")
+    with pytest.raises(UnsupportedOp, match=f"{kind} layer 'bn': it normalises 2 axes; one is"):
+        load_graph(model_of(lambda x: layer(qkeras.QActivation(FRONT)(x)), (2, 3)))
 
 
 def test_an_unread_layer_is_refused_by_name() -> None:

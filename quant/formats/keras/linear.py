@@ -189,6 +189,5 @@ def _padding(use: Use, size: tuple[int, ...]) -> dict[str, Any]:
     if mode == "causal":
         extent = _sizes(use.layer.dilation_rate, use)[0] * (size[0] - 1)
         return {"pads": (extent, 0)}
-    if mode != "valid":
-        use.refuse(f"its padding {mode!r} is not read")
+    assert mode == "valid"
     return {}

@@ -19,7 +19,7 @@ from quant.formats.keras.activations import activated, clipped
 from quant.formats.keras.sheet import Use, array_of
 from synth.exact import Array
 
-__all__ = ["frozen", "quantised"]
+__all__ = ["exactly", "frozen", "quantised"]
 
 
 def quantised(use: Use, x: str, quantiser: Any) -> str:
@@ -305,20 +305,33 @@ def frozen(use: Use, tensor: Any, quantiser: Any, role: str = "weight") -> str:
     """Return a weight behind its quantiser: codes and what one of them stands for."""
     if quantiser is None:
         return use.constant(array_of(tensor), role)
+    codes, unit = _codes(use, tensor, quantiser, role)
+    if unit is None:
+        return use.constant(codes.astype(np.float32), role)
+    zero = np.zeros((1,) * codes.ndim, np.float32)
+    return use.custom("Dequantise", codes, unit, zero, role=role)
+
+
+def exactly(use: Use, tensor: Any, quantiser: Any, role: str) -> Array:
+    """Return the values of a weight behind its quantiser, in float64."""
+    if quantiser is None:
+        return array_of(tensor).astype(np.float64)
+    codes, unit = _codes(use, tensor, quantiser, role)
+    return codes if unit is None else codes * unit
+
+
+def _codes(use: Use, tensor: Any, quantiser: Any, role: str) -> tuple[Array, Array | None]:
+    """Return a weight's codes and their unit; of powers of two, the numbers themselves."""
     name = type(quantiser).__name__
     if _package(quantiser) != "qkeras" or name in _UNREAD or name not in _UNITS:
-        why = _UNREAD.get(name, "is not read")
-        use.refuse(f"its {role}'s quantiser {name} {why}")
+        use.refuse(f"its {role}'s quantiser {name} {_UNREAD.get(name, 'is not read')}")
     values = array_of(quantiser(tensor)).astype(np.float64)
     unit = _UNITS[name](quantiser)
     if unit is None:
-        exponents = np.rint(np.log2(np.abs(values)))
-        return use.constant((np.sign(values) * 2.0**exponents).astype(np.float32), role)
-    unit = np.broadcast_to(np.where(unit > 0, unit, 1.0), unit.shape)
-    codes = np.rint(values / unit)
-    zero = np.zeros((1,) * values.ndim, np.float32)
-    scale = unit.reshape((1,) * (values.ndim - unit.ndim) + unit.shape)
-    return use.custom("Dequantise", codes, scale, zero, role=role)
+        return np.sign(values) * 2.0 ** np.rint(np.log2(np.abs(values))), None
+    unit = np.where(unit > 0, unit, 1.0)  # that of a channel of zeros
+    unit = unit.reshape((1,) * (values.ndim - unit.ndim) + unit.shape)
+    return np.rint(values / unit), unit
 
 
 def _scale(quantiser: Any) -> Array:

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from quant.formats.keras import linear
-from quant.formats.keras.qkeras import frozen, quantised
+from quant.formats.keras.qkeras import exactly, frozen, quantised
 from quant.formats.keras.sheet import Use, array_of
+from synth.exact import Array
 
 __all__ = ["RULES"]
 
@@ -63,28 +64,32 @@ def _batch_normalisation(use: Use) -> str:
     if len(axes) != 1:
         use.refuse(f"it normalises {len(axes)} axes; one is read")
     use.built(layer.moving_mean)
-    values = {
-        name: _evaluated(layer, tensor, name)
-        for name, tensor in (
-            ("gamma", layer.gamma if layer.scale else None),
-            ("beta", layer.beta if layer.center else None),
-            ("mean", layer.moving_mean),
-            ("variance", layer.moving_variance),
-        )
-    }
-    scale = values["gamma"] / np.sqrt(values["variance"] + layer.epsilon)
-    offset = values["beta"] - values["mean"] * scale
+    scale = _inverse(use)
+    offset = -_statistic(use, layer.moving_mean, "mean") * scale
+    if layer.center:
+        offset = offset + _statistic(use, layer.beta, "beta")
     # Its `activation` is a setting that QKeras' own layer never applies.
     return linear.scaled(use, use.x, scale.astype(np.float32), offset.astype(np.float32), axes[0])
 
 
-def _evaluated(layer: Any, tensor: Any, name: str) -> Any:
-    if tensor is None:
-        return 1.0 if name == "gamma" else 0.0
-    chosen = getattr(layer, f"{name}_quantizer", None)
-    if chosen:
-        tensor = getattr(layer, f"{name}_quantizer_internal")(tensor)
-    return array_of(tensor).astype(np.float64)
+def _inverse(use: Use) -> Array:
+    """Return gamma over the standard deviation; the fork can quantise it as a whole."""
+    layer = use.layer
+    variance = _statistic(use, layer.moving_variance, "variance")
+    gamma = _statistic(use, layer.gamma, "gamma") if layer.scale else np.ones(())
+    quantiser = getattr(layer, "inverse_quantizer_internal", None)
+    if quantiser is None:
+        return np.asarray(gamma / np.sqrt(variance + layer.epsilon))
+    # What it rounds is computed as the layer does, in float32.
+    one = np.float32(1)
+    inverse = one / np.sqrt(variance.astype(np.float32) + np.float32(layer.epsilon))
+    return exactly(use, inverse * gamma.astype(np.float32), quantiser, "inverse")
+
+
+def _statistic(use: Use, tensor: Any, name: str) -> Array:
+    chosen = getattr(use.layer, f"{name}_quantizer", None)
+    inner = getattr(use.layer, f"{name}_quantizer_internal", None)
+    return exactly(use, tensor, inner if chosen else None, name)
 
 
 def _folded(linear_layer: Callable[[Use, str, str, str], str], kernel: str) -> Callable[[Use], str]:

@@ -37,7 +37,7 @@ def _random(rng: np.random.Generator, variable: Any) -> Any:
     name, shape = variable.name, variable.shape
     shared = int(np.prod(shape)) == 1  # of no width, it would leave nothing to compare
     if name == "f":
-        return rng.integers(4 if shared else -2, 7, shape)
+        return rng.integers(4 if shared else -5, 7, shape)
     if name == "b":
         return rng.integers(5 if shared else 0, 8, shape)
     if "variance" in name:
