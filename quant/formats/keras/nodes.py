@@ -15,7 +15,9 @@ __all__ = ["dequantise", "lookup", "quantise"]
 def quantise(call: Call) -> Value:
     """Operands x, scale, zero, lo and hi; see `synth.ir.ops.Quantise`."""
     rounding, overflow = call.text("rounding", "RND_CONV"), call.text("overflow", "SAT")
-    mode = next(name for name in ROUNDINGS if name == rounding)
+    mode = next((name for name in ROUNDINGS if name == rounding), None)
+    if mode is None:
+        call.refuse(f"its rounding {rounding!r} is none of {', '.join(ROUNDINGS)}")
     op = Quantise(mode, "WRAP" if overflow == "WRAP" else "SAT")
     return call.add(op, *call.same_rank(*call.all()), role=call.text("role", "activation"))
 

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from keras import layers
 
+from quant.formats.keras import nodes  # noqa: F401  (registers the handlers)
+from quant.formats.keras.sheet import DOMAIN, Sheet
 from synth.errors import UnsupportedOp
 from synth.evaluate import evaluate
 from synth.load import load_graph
+from synth.onnx.reader import build_graph
 from tests.quant.formats.hgq_models import edges, hgq_model, predicted
 
 # Sums of up to a hundred float32 products of order 10, in another order than torch's.
@@ -179,3 +182,13 @@ def test_a_layer_called_with_too_many_tensors() -> None:
     model = hgq_model(lambda x, y: layers.Identity(name="n")([q.Quantizer()(x), y]), (3,), (3,))
     with pytest.raises(UnsupportedOp, match=r"'n': it is called with 2 tensors, not with one"):
         load_graph(model)
+
+
+def test_a_rounding_that_nobody_knows() -> None:
+    sheet = Sheet("model")
+    x = sheet.input("x", "float32", (None, 2))
+    constants = [sheet.constant(np.ones((1, 1), np.float32), "c") for _ in range(4)]
+    modes = {"rounding": "UPWARDS"}
+    y = sheet.add("Quantise", [x, *constants], modes, layer="q", role="code", domain=DOMAIN)
+    with pytest.raises(UnsupportedOp, match="its rounding 'UPWARDS' is none of CEIL, RND"):
+        build_graph(sheet.model({"y": y}), "model", {})
