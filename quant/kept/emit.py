@@ -11,7 +11,7 @@ from synth.fixed import Fixed, FixedArray, Format, Overflow, Round
 from synth.ir import Op
 from synth.ir.ops import Add, Cast, Compare, Maximum, Minimum, Mul, Reduce, Reshape, Table
 
-__all__ = ["Chain", "covering_codes"]
+__all__ = ["Chain", "covering_codes", "whole_ranges"]
 
 
 @dataclass
@@ -97,6 +97,13 @@ def covering_codes(
     below = any(fmt.min < a for fmt, a in zip(formats, lo.flat, strict=True))
     above = any(fmt.max > b for fmt, b in zip(formats, hi.flat, strict=True))
     return Format(_joined(formats, lo.shape), rounding, overflow), below, above
+
+
+def whole_ranges(lo: Array, hi: Array) -> bool:
+    """Whether each range is all codes of one format, so that it can wrap; 0..0 is one of no bits."""
+    return all(
+        (a in (0, -b - 1)) and (b + 1) & b == 0 for a, b in zip(lo.flat, hi.flat, strict=True)
+    )
 
 
 def _joined(formats: Sequence[Fixed], shape: tuple[int, ...]) -> Fixed | FixedArray:

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from quant.kept.emit import covering_codes
+from quant.kept.emit import covering_codes, whole_ranges
 from quant.kept.fractions import as_power, broadcast, collapsed, fractions
 from synth.errors import PrecisionError
 from synth.exact import Array
@@ -178,7 +178,8 @@ def _placed(op: Quantise, unit: Array, offset: Array, limits: tuple[Array, Array
         unit = np.full((1,) * unit.ndim, Fraction(1))
     overflow = Overflow(op.overflow)
     lo, hi = (np.asarray(np.frompyfunc(int, 1, 1)(end)) for end in limits)
-    target, below, above = covering_codes(lo, hi, frac, Round(op.rounding), overflow)
-    if overflow is Overflow.WRAP and (below or above):
+    if overflow is Overflow.WRAP and not whole_ranges(lo, hi):
         return None
+    # What is too wide here (a feature of no bits has one) the firmware's own quantiser cuts.
+    target, _, _ = covering_codes(lo, hi, frac, Round(op.rounding), overflow)
     return Entry(target, Scale(collapsed(unit), collapsed(offset)))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from quant.kept.emit import Chain, covering_codes
+from quant.kept.emit import Chain, covering_codes, whole_ranges
 from quant.kept.fractions import as_power, fractions
 from quant.kept.held import Held, Quantiser, Site
 from quant.kept.steps import Line, Steps, line_through, rounded, steps_of
@@ -101,7 +101,8 @@ class _Requantisation:
         aligned = all(value.denominator == 1 for value in addend.flat)
         if mode not in _MODES or None in powers or not aligned or not self._ties_stay():
             return None
-        if self.quantiser.overflow == "WRAP" and not self._whole_ranges():
+        limits = self.lo - self.zero, self.hi - self.zero
+        if self.quantiser.overflow == "WRAP" and not whole_ranges(*limits):
             return None
         power = np.array(powers, dtype=np.int64).reshape(self.shape)
         chain = Chain(self.site, self.held.code)
@@ -117,14 +118,6 @@ class _Requantisation:
         mode, zero = self.quantiser.rounding, self.zero
         even = mode == "RND_CONV" and all(value % 2 == 0 for value in zero.flat)
         return mode in _SHIFT_FREE or even or not zero.any()
-
-    def _whole_ranges(self) -> bool:
-        """Whether each range is all codes of one format, so that it can wrap."""
-        lo, hi = self.lo - self.zero, self.hi - self.zero
-        return all(
-            (a == 0 or a == -b - 1) and (b + 1) & b == 0
-            for a, b in zip(lo.flat, hi.flat, strict=True)
-        )
 
     def _holds(self, addend: Array, powers: list[int | None], lo: Array, hi: Array) -> bool:
         """Whether no code is rounded away from or brought into lo..hi."""

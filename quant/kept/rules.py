@@ -12,10 +12,18 @@ from typing import cast
 
 import numpy as np
 
-from quant.kept.fractions import broadcast, collapsed, fractions, multiples, placed
+from quant.kept.fractions import (
+    broadcast,
+    collapsed,
+    fractions,
+    is_dyadic,
+    multiples,
+    odd_part,
+    placed,
+)
 from quant.kept.held import Held, Quantiser, Site
 from quant.kept.requantise import requantised
-from quant.kept.settle import settled, together
+from quant.kept.settle import in_unit, settled, together
 from synth.errors import UnsupportedOp
 from synth.exact import Array
 from synth.ir import Builder, Graph, Node, Op, Origin
@@ -25,6 +33,7 @@ from synth.ir.ops import (
     Compare,
     Concat,
     Conv,
+    Convert,
     Dense,
     Dequantise,
     Div,
@@ -37,6 +46,7 @@ from synth.ir.ops import (
     Mul,
     Neg,
     Pad,
+    Pick,
     Quantise,
     Reduce,
     Relu,
@@ -45,6 +55,7 @@ from synth.ir.ops import (
     Slice,
     Sub,
     SumPool,
+    Table,
     Transpose,
 )
 
@@ -107,6 +118,9 @@ class Context:
 
 
 Rule = Callable[[Context], Held | None]
+
+_LONGEST = 1 << 16
+"""Entries of a table that a model brings along."""
 
 
 def _zero(rank: int) -> Array:
@@ -259,13 +273,24 @@ def _operands(context: Context, positions: range) -> list[Held] | None:
         if constant is None:
             found.append(context.value(position))
             continue
-        known = multiples(constant, by_last=False, bits=context.bits)
-        if known is None:
+        held = _constant(context, position, constant)
+        if held is None:
             return None
-        codes, frac, unit = placed(*known)
-        name = context.weights(position, codes, frac, role="bias")
-        found.append(_result(name, broadcast(unit, (1,) * constant.ndim)))
+        found.append(held)
     return None if any(held.function is not None for held in found) else found
+
+
+def _constant(context: Context, position: int, constant: Array) -> Held | None:
+    known = multiples(constant, by_last=False, bits=context.bits)
+    if known is None:
+        return None
+    codes, frac, unit = placed(*known)
+    if not constant.any():
+        # Zero is a multiple of every unit: that of the other operand costs nothing.
+        other = context.held.get(context.node.inputs[1 - position])
+        unit = other.scale.ravel()[:1] if other is not None and other.scale.size == 1 else unit
+    name = context.weights(position, codes, frac, role="bias")
+    return _result(name, broadcast(unit, (1,) * constant.ndim))
 
 
 def _joined(context: Context) -> Held | None:
@@ -375,11 +400,23 @@ def _quantise(context: Context) -> Held | None:
         raise UnsupportedOp(f"quantiser of layer {layer!r}: its parameters are computed")
     scale, zero, lo, hi = known
     whole = [np.asarray(np.frompyfunc(int, 1, 1)(part)) for part in (zero, lo, hi)]
-    if op.overflow == "WRAP" and held.bounded and held.function is None:
-        held = context.code(0)
     site = _named_by_reader(context)
+    if op.overflow == "WRAP" and held.function is None:
+        held = _computed(site, held)
     result = requantised(site, held, Quantiser(scale, *whole, op.rounding, op.overflow))
     return result.affine(1 / scale, zero)
+
+
+def _computed(site: Site, held: Held) -> Held:
+    """Return a value with nothing pending: a wrap is exact in its own bits only."""
+    parts = [part for part in (held.scale, held.offset, held.low, held.high) if part is not None]
+    if not all(is_dyadic(value) for part in parts for value in part.flat):
+        return held
+    odd = any(odd_part(value) != 1 for value in held.scale.flat)
+    if held.is_code and not odd:
+        return held
+    inner = replace(site, name=f"{site.name}.exact", origin=site.inner("accumulator"))
+    return in_unit(inner, held, np.full((1,) * held.scale.ndim, Fraction(1)))
 
 
 def _named_by_reader(context: Context) -> Site:
@@ -398,6 +435,33 @@ def _dequantise(context: Context) -> Held | None:
         return None
     factor, point = (broadcast(fractions(p), held.scale.shape) for p in (scale, zero))
     return held.affine(factor, -point * factor)
+
+
+def _convert(context: Context) -> Held | None:
+    """Integers stay what they are as another type."""
+    held = context.value(0)
+    lsb = held.scale * Fraction(2) ** -context.build.codes(held.code).frac
+    whole = [part for part in (lsb, held.offset, held.low, held.high) if part is not None]
+    if held.function is not None or any(v.denominator != 1 for part in whole for v in part.flat):
+        return None
+    return held
+
+
+def _pick(context: Context) -> Held | None:
+    """An element of a constant list at a computed position is a table."""
+    entries, shape = context.constant(0), context.shape()
+    if entries is None or entries.size != entries.shape[-1]:
+        return None
+    held = context.code(1)
+    lsb = held.scale * Fraction(2) ** -context.build.codes(held.code).frac
+    known = multiples(entries.ravel(), by_last=False, bits=context.bits)
+    least, most = context.build.codes(held.code).interval.hull
+    if known is None or lsb.size != 1 or most - least >= _LONGEST:
+        return None
+    codes, frac, unit = placed(*known)
+    at = [min(max(int(lsb.ravel()[0] * i), 0), len(codes) - 1) for i in range(least, most + 1)]
+    table = context.weights(0, codes[at], frac, role="table")
+    return _result(context.add(Table(least), held.code, table), broadcast(unit, (1,) * len(shape)))
 
 
 def _function(context: Context) -> Held | None:
@@ -435,6 +499,8 @@ RULES: dict[type[Op], Rule] = {
     Quantise: _quantise,
     Dequantise: _dequantise,
     Function: _function,
+    Convert: _convert,
+    Pick: _pick,
 }
 """By operation; what is missing is not kept."""
 

@@ -15,7 +15,7 @@ from synth.exact import Array
 __all__ = ["MOST_BITS", "in_unit", "settled", "together"]
 
 MOST_BITS = 256
-"""Bits that an exact intermediate may grow to: more is no design, but a quantiser that is missing."""
+"""Bits that an exact intermediate may grow to: beyond them a quantiser is missing."""
 
 
 def settled(site: Site, held: Held) -> Held:
