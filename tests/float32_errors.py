@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from synth.ir import Graph
+from synth.ir import Graph, Node
 from synth.ir.ops import (
     Abs,
     Add,
@@ -56,13 +56,12 @@ def tolerance(
 ) -> tuple[Exact, Array]:
     """Return an exact value, by default the graph's only output, and the bound of its error."""
     name = wanted or graph.outputs[0]
-    rational_names = [node.output for node in graph.nodes if type(node.op) in _RULES]
-    rational_names += [node.output for node in graph.nodes if isinstance(node.op, Movement)]
-    exact = rational(graph, feeds, dict.fromkeys([*rational_names, *graph.inputs, name]))
+    nodes = _needed(graph, name)
+    exact = rational(graph, feeds, [*graph.inputs, *(node.output for node in nodes)])
     values = {k: v.floats for k, v in exact.items()}
     values |= {k: v[None].astype(np.float64) for k, v in graph.constants.items()}
     errors = {k: np.zeros((1,) * np.ndim(values[k])) for k in (*graph.inputs, *graph.constants)}
-    for node in graph.nodes:
+    for node in nodes:
         operands = [(values[x], np.broadcast_to(errors[x], values[x].shape)) for x in node.inputs]
         made = values[node.output]
         if isinstance(node.op, Movement):
@@ -70,9 +69,16 @@ def tolerance(
         else:
             error = _RULES[type(node.op)](node.op, made, *operands) * SLACK
         errors[node.output] = np.broadcast_to(error, made.shape)
-        if name == node.output:
-            break
     return exact[name], errors[name]
+
+
+def _needed(graph: Graph, name: str) -> list[Node]:
+    needed, nodes = {name}, []
+    for node in reversed(graph.nodes):
+        if node.output in needed:
+            needed.update(node.inputs)
+            nodes.append(node)
+    return nodes[::-1]
 
 
 _Operand = tuple[Array, Array]

@@ -460,6 +460,7 @@ def with_batch(proto: onnx.ModelProto, batch: int) -> onnx.ModelProto:
     """Return the model with a size for the batch axis of its inputs and outputs."""
     fixed = onnx.ModelProto()
     fixed.CopyFrom(proto)
+    del fixed.graph.value_info[:]
     held = {tensor.name for tensor in fixed.graph.initializer}
     for value in (*fixed.graph.input, *fixed.graph.output):
         dims = value.type.tensor_type.shape.dim
@@ -469,16 +470,27 @@ def with_batch(proto: onnx.ModelProto, batch: int) -> onnx.ModelProto:
     return fixed
 
 
-def run_qonnx(proto: onnx.ModelProto, feeds: Mapping[str, Array]) -> dict[str, Array]:
-    """Return what qonnx's executor computes."""
+def run_qonnx(
+    proto: onnx.ModelProto,
+    feeds: Mapping[str, Array],
+    *,
+    everything: bool = False,
+    keep_shapes: bool = False,
+) -> dict[str, Array]:
+    """Return what qonnx's executor computes: outputs, or every value by its name in the file.
+
+    Its channels-last operators need the shapes that a file states, for the batch that it states.
+    """
     from qonnx.core.modelwrapper import ModelWrapper  # noqa: PLC0415  (slow to import)
     from qonnx.core.onnx_exec import execute_onnx  # noqa: PLC0415
     from qonnx.transformation.infer_shapes import InferShapes  # noqa: PLC0415
 
     batch = len(next(iter(feeds.values())))
-    del proto.graph.value_info[:]
-    wrapped = ModelWrapper(with_batch(proto, batch)).transform(InferShapes())
-    results: dict[str, Array] = execute_onnx(wrapped, dict(feeds))
+    if keep_shapes:
+        wrapped = ModelWrapper(proto)
+    else:
+        wrapped = ModelWrapper(with_batch(proto, batch)).transform(InferShapes())
+    results: dict[str, Array] = execute_onnx(wrapped, dict(feeds), everything)
     return results
 
 

@@ -67,7 +67,7 @@ def same_bits(proto: onnx.ModelProto, count: int = 1000, seed: int = 0) -> None:
 @pytest.mark.parametrize("narrow", [0, 1])
 @pytest.mark.parametrize("signed", [0, 1])
 def test_rounding_modes(mode: str, narrow: int, signed: int) -> None:
-    attributes = {"rounding_mode": mode, "narrow": narrow, "signed": signed}
+    attributes: dict[str, Any] = {"rounding_mode": mode, "narrow": narrow, "signed": signed}
     same_bits(node_model("Quant", 0.25, 0.0, 4.0, **attributes))
 
 
@@ -89,7 +89,8 @@ def test_zero_points(zero: float, mode: str) -> None:
 @pytest.mark.parametrize(("signed", "narrow"), [(0, 0), (0, 1), (1, 0), (1, 1)])
 def test_bit_widths(width: float, signed: int, narrow: int) -> None:
     for mode in ("ROUND", "CEIL", "FLOOR"):
-        attributes = {"signed": signed, "narrow": narrow, "rounding_mode": mode}
+        attributes: dict[str, Any] = {"signed": signed, "narrow": narrow}
+        attributes["rounding_mode"] = mode
         same_bits(node_model("Quant", 0.125, 0.0, width, **attributes), 400)
 
 
@@ -126,7 +127,8 @@ def test_trunc(mode: str) -> None:
         same_bits(node_model("Trunc", *first, rounding_mode=mode), 300)
         for signed, narrow in ((0, 0), (1, 0), (1, 1)):
             second = (0.25, 4.0, 8.0, 0.25 * 2**drop, 8.0 - drop)
-            attributes = {"signed": signed, "narrow": narrow, "rounding_mode": mode}
+            attributes: dict[str, Any] = {"signed": signed, "narrow": narrow}
+            attributes["rounding_mode"] = mode
             same_bits(node_model("Trunc", *second, version=2, **attributes), 300)
 
 

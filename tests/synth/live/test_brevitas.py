@@ -97,9 +97,9 @@ def settled(model: nn.Module, shape: Shape) -> nn.Module:
     """
     with torch.no_grad():
         model.train()(torch.randn(500, *shape))
-        for part in model.modules():
-            if getattr(part, "bias", None) is not None:
-                part.bias.copy_(torch.round(part.bias * 256) / 256)
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.copy_(torch.round(parameter * 256) / 256)
     return model.eval()
 
 
