@@ -100,7 +100,7 @@ def covering_codes(
 
 
 def whole_ranges(lo: Array, hi: Array) -> bool:
-    """Whether each range is all codes of one format, so that it can wrap; 0..0 is one of no bits."""
+    """Whether each range is all codes of one format, so that it can wrap (0..0: no bits)."""
     return all(
         (a in (0, -b - 1)) and (b + 1) & b == 0 for a, b in zip(lo.flat, hi.flat, strict=True)
     )
