@@ -59,7 +59,7 @@ def narrowest(array: Array, dtype: str) -> Array:
     """Return floats in `dtype` if it holds them all, else as they are."""
     if array.dtype.kind != "f" or array.dtype == dtype:
         return array
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         narrow = array.astype(dtype)
     return narrow if np.array_equal(narrow, array) else array
 

@@ -25,6 +25,8 @@ def kept_outputs(
     wires = parse_wires(inputs, graph.inputs, graph, "inputs")
     typed, _ = choose(prepared, Precision(), wires, {}, None)
     verify(typed)
+    if not feeds:
+        return typed, {}
     wires |= {name: entry.format for name, entry in absorbed(prepared, wires).items()}
     codes = {
         name: typed.encode(

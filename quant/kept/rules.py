@@ -398,7 +398,11 @@ def _quantise(context: Context) -> Held | None:
     if len(known) != len(arrays):
         layer = context.graph.origins[context.node.output].layer
         raise UnsupportedOp(f"quantiser of layer {layer!r}: its parameters are computed")
-    scale, zero, lo, hi = known
+    scale, point, lo, hi = known
+    # What a zero point has behind its own point is an offset like any other.
+    zero = np.asarray(np.frompyfunc(lambda v: Fraction(v.numerator // v.denominator), 1, 1)(point))
+    if held.function is None:
+        held = held.affine(np.full(zero.shape, Fraction(1)), (point - zero) * scale)
     whole = [np.asarray(np.frompyfunc(int, 1, 1)(part)) for part in (zero, lo, hi)]
     site = _named_by_reader(context)
     if op.overflow == "WRAP" and held.function is None:

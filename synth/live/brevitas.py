@@ -5,16 +5,21 @@ exported from inside of it bears the name of the layer.
 """
 
 import copy
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from brevitas.export import export_qonnx
 
 from synth.errors import ModelError
 from synth.exact import Array
 from synth.ir.types import Shape
 from synth.live.torch import examples_of, layer_names, proto_of, scopes
+
+with warnings.catch_warnings():
+    # Of its own deprecated parts, and of kernels for GPUs that it does without.
+    warnings.simplefilter("ignore")
+    from brevitas.export import export_qonnx
 
 __all__ = ["to_onnx"]
 

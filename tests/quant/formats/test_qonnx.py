@@ -12,9 +12,8 @@ from quant.formats.qonnx import DOMAINS, MODES
 from synth.errors import FormatError, UnsupportedOp
 from synth.evaluate import evaluate
 from synth.load import load_graph
-from tests.float32_errors import tolerance
-from tests.quantised_networks import GENERAL, events, qonnx_models, run_qonnx
-from tests.rational import rational
+from tests.quantised_agreement import same_bits, within_bounds
+from tests.quantised_networks import GENERAL, qonnx_models, run_qonnx
 
 THEIRS = tuple(mode for mode in MODES if mode != "ROUND_TO_ZERO")
 """Brevitas' name of DOWN is unknown to qonnx's executor."""
@@ -51,15 +50,6 @@ def node_model(
     return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
 
-def same_bits(proto: onnx.ModelProto, count: int = 1000, seed: int = 0) -> None:
-    """Hold our float evaluation, the oracle and qonnx's executor to each other, bit by bit."""
-    graph = load_graph(proto)
-    feeds = events(graph, count, seed)
-    exact = rational(graph, feeds)["y"].floats
-    np.testing.assert_array_equal(evaluate(graph, feeds)["y"], exact)
-    np.testing.assert_array_equal(run_qonnx(proto, feeds)["y"], exact)
-
-
 # Powers of two: not one mismatch. Each case is 10,000 numbers.
 
 
@@ -68,7 +58,7 @@ def same_bits(proto: onnx.ModelProto, count: int = 1000, seed: int = 0) -> None:
 @pytest.mark.parametrize("signed", [0, 1])
 def test_rounding_modes(mode: str, narrow: int, signed: int) -> None:
     attributes: dict[str, Any] = {"rounding_mode": mode, "narrow": narrow, "signed": signed}
-    same_bits(node_model("Quant", 0.25, 0.0, 4.0, **attributes))
+    same_bits(node_model("Quant", 0.25, 0.0, 4.0, **attributes), run_qonnx)
 
 
 def test_round_to_zero_is_down() -> None:
@@ -82,7 +72,7 @@ def test_round_to_zero_is_down() -> None:
 @pytest.mark.parametrize("zero", [3.0, -2.0, 0.5, -1.25])
 @pytest.mark.parametrize("mode", ["ROUND", "HALF_UP", "HALF_DOWN", "CEIL", "FLOOR", "UP", "DOWN"])
 def test_zero_points(zero: float, mode: str) -> None:
-    same_bits(node_model("IntQuant", 0.5, zero, 4.0, rounding_mode=mode))
+    same_bits(node_model("IntQuant", 0.5, zero, 4.0, rounding_mode=mode), run_qonnx)
 
 
 @pytest.mark.parametrize("width", [1.0, 2.0, 3.5, 5.25, 8.0, 12.0, 16.0])
@@ -91,7 +81,7 @@ def test_bit_widths(width: float, signed: int, narrow: int) -> None:
     for mode in ("ROUND", "CEIL", "FLOOR"):
         attributes: dict[str, Any] = {"signed": signed, "narrow": narrow}
         attributes["rounding_mode"] = mode
-        same_bits(node_model("Quant", 0.125, 0.0, width, **attributes), 400)
+        same_bits(node_model("Quant", 0.125, 0.0, width, **attributes), run_qonnx, 400)
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3, 1, 1), (1, 3, 1, 1), (1, 1, 4, 1), (1, 3, 2, 4)])
@@ -99,13 +89,13 @@ def test_granularity(shape: tuple[int, ...]) -> None:
     scale = np.exp2(np.random.default_rng(1).integers(-3, 2, shape))
     if scale.ndim == 4 and scale.shape[2] == 2:
         scale = np.repeat(scale, 2, axis=2)
-    same_bits(node_model("Quant", scale, 0.0, 3.0, shape=(3, 4, 4)), 250)
-    same_bits(node_model("BipolarQuant", scale, shape=(3, 4, 4)), 250)
+    same_bits(node_model("Quant", scale, 0.0, 3.0, shape=(3, 4, 4)), run_qonnx, 250)
+    same_bits(node_model("BipolarQuant", scale, shape=(3, 4, 4)), run_qonnx, 250)
 
 
 @pytest.mark.parametrize("zero", [0.0, 1.0, -2.0])
 def test_one_signed_bit_is_bipolar(zero: float) -> None:
-    same_bits(node_model("Quant", 0.25, zero, 1.0, signed=1))
+    same_bits(node_model("Quant", 0.25, zero, 1.0, signed=1), run_qonnx)
     graph = load_graph(node_model("Quant", 0.25, 0.0, 1.0, signed=1))
     y = evaluate(graph, {"x": np.full((1, 10), -0.0, np.float32)})["y"]
     np.testing.assert_array_equal(y, 0.25)
@@ -124,12 +114,12 @@ def test_widths_by_channel() -> None:
 def test_trunc(mode: str) -> None:
     for drop in (0, 1, 3):
         first = (0.25, 0.0, 8.0, 8.0 - drop)
-        same_bits(node_model("Trunc", *first, rounding_mode=mode), 300)
+        same_bits(node_model("Trunc", *first, rounding_mode=mode), run_qonnx, 300)
         for signed, narrow in ((0, 0), (1, 0), (1, 1)):
             second = (0.25, 4.0, 8.0, 0.25 * 2**drop, 8.0 - drop)
             attributes: dict[str, Any] = {"signed": signed, "narrow": narrow}
             attributes["rounding_mode"] = mode
-            same_bits(node_model("Trunc", *second, version=2, **attributes), 300)
+            same_bits(node_model("Trunc", *second, version=2, **attributes), run_qonnx, 300)
 
 
 @pytest.mark.parametrize("domain", DOMAINS)
@@ -141,30 +131,17 @@ def test_domains(domain: str) -> None:
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(qonnx_models(powers_of_two=True))
 def test_networks(proto: onnx.ModelProto) -> None:
-    same_bits(proto, 250)
+    same_bits(proto, run_qonnx, 250)
 
 
 # Any scale: each disagreement is within the derived distance of a rounding boundary.
-
-
-def within_bounds(proto: onnx.ModelProto, count: int) -> tuple[int, int]:
-    """Return how many numbers qonnx's executor and our float evaluation have off."""
-    graph = load_graph(proto)
-    feeds = events(graph, count)
-    exact, bound = tolerance(graph, feeds)
-    numbers, off = exact.floats, []
-    for found in (run_qonnx(proto, feeds)["y"], evaluate(graph, feeds)["y"]):
-        distance = np.abs(found.astype(np.float64) - numbers)
-        assert (distance <= bound).all()
-        off.append(int((distance > 1e-5 * np.abs(numbers)).sum()))
-    return off[0], off[1]
 
 
 @pytest.mark.parametrize("mode", ["ROUND", "HALF_UP", "HALF_DOWN", "CEIL", "FLOOR", "UP", "DOWN"])
 def test_one_quantiser_of_any_scale(mode: str) -> None:
     scale = np.random.default_rng(2).uniform(0.1, 1.0, (1, 10))
     proto = node_model("Quant", scale, 0.0, 6.0, rounding_mode=mode)
-    theirs, ours = within_bounds(proto, 1000)
+    theirs, ours = within_bounds(proto, run_qonnx, 1000)
     # The executor's quotient is rounded to 24 bits: on ties of the scale it goes either way.
     assert 0 <= theirs < 1500
     assert ours == 0
@@ -173,7 +150,7 @@ def test_one_quantiser_of_any_scale(mode: str) -> None:
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(qonnx_models())
 def test_networks_of_any_scale(proto: onnx.ModelProto) -> None:
-    within_bounds(proto, 250)
+    within_bounds(proto, run_qonnx, 250)
 
 
 # Messages

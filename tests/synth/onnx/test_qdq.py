@@ -13,7 +13,7 @@ from synth.evaluate import evaluate
 from synth.ir.ops import Add, Convert, Dense, Dequantise, Quantise
 from synth.load import load_graph
 from synth.onnx import read
-from tests.float32_errors import tolerance
+from tests.quantised_agreement import same_bits, within_bounds
 from tests.quantised_networks import events, qdq_models, run_onnxruntime
 from tests.rational import rational
 
@@ -61,15 +61,6 @@ def pair(
     return model(nodes, (F, shape), (F, shape), *held, opset=opset)
 
 
-def same_bits(proto: onnx.ModelProto, count: int = 1000) -> None:
-    """Hold our float evaluation, the oracle and onnxruntime to each other, bit by bit."""
-    graph = load_graph(proto)
-    feeds = events(graph, count)
-    exact = rational(graph, feeds)["y"].floats
-    np.testing.assert_array_equal(evaluate(graph, feeds)["y"], exact)
-    np.testing.assert_array_equal(run_onnxruntime(proto, feeds)["y"], exact)
-
-
 # Powers of two: not one mismatch. Each case is 10,000 numbers.
 
 
@@ -78,7 +69,7 @@ def same_bits(proto: onnx.ModelProto, count: int = 1000) -> None:
 def test_pairs(kind: str, zero: int) -> None:
     """Odd zero points do not change which way ties go: the quotient is rounded first."""
     proto = pair(kind, 0.25, zero)
-    same_bits(proto)
+    same_bits(proto, run_onnxruntime)
     # Nothing is left of the zero point between the two.
     assert [type(node.op) for node in load_graph(proto).nodes] == [Quantise, Dequantise]
 
@@ -86,7 +77,7 @@ def test_pairs(kind: str, zero: int) -> None:
 @pytest.mark.parametrize("axis", [1, -1, 2])
 def test_axes(axis: int) -> None:
     scale, zero = np.exp2(RNG.integers(-3, 2, 4)), RNG.integers(-5, 5, 4)
-    same_bits(pair("INT8", scale, zero, shape=(4, 4), axis=axis), 600)
+    same_bits(pair("INT8", scale, zero, shape=(4, 4), axis=axis), run_onnxruntime, 600)
 
 
 def test_blocks() -> None:
@@ -114,7 +105,7 @@ def test_codes_may_leave_the_network(domain: str) -> None:
         graph = load_graph(proto)
         assert graph.tensor("y").dtype == "uint8"
         assert [type(node.op) for node in graph.nodes] == [Quantise, Add, Convert]
-        same_bits(proto)
+        same_bits(proto, run_onnxruntime)
 
 
 def test_codes_may_move_between_both() -> None:
@@ -124,13 +115,13 @@ def test_codes_may_move_between_both() -> None:
         helper.make_node("Transpose", ["q"], ["t"], perm=[0, 2, 1]),
         node("DequantizeLinear", "t s z", "y"),
     ]
-    same_bits(model(nodes, (F, (2, 5)), (F, (5, 2)), *held))
+    same_bits(model(nodes, (F, (2, 5)), (F, (5, 2)), *held), run_onnxruntime)
 
 
 def test_a_code_of_another_zero_point_keeps_it() -> None:
     held = tensor("s", F, 0.5), tensor("z", I8, 3), tensor("z2", I8, -5)
     nodes = [node("QuantizeLinear", "x s z", "q"), node("DequantizeLinear", "q s z2", "y")]
-    same_bits(model(nodes, (F, (10,)), (F, (10,)), *held))
+    same_bits(model(nodes, (F, (10,)), (F, (10,)), *held), run_onnxruntime)
 
 
 def linear_matmul(kind: int, exponents: tuple[int, int, int] | None = None) -> onnx.ModelProto:
@@ -146,7 +137,7 @@ def linear_matmul(kind: int, exponents: tuple[int, int, int] | None = None) -> o
 
 @pytest.mark.parametrize("kind", [I8, U8])
 def test_q_linear_matmul(kind: int) -> None:
-    same_bits(linear_matmul(kind, (-5, -6, -2)), 2000)
+    same_bits(linear_matmul(kind, (-5, -6, -2)), run_onnxruntime, 2000)
 
 
 def test_scales_by_row_and_column() -> None:
@@ -193,7 +184,7 @@ def linear_conv(by_output: bool, exponents: bool = True) -> onnx.ModelProto:
 @pytest.mark.parametrize("by_output", [False, True])
 def test_q_linear_conv(by_output: bool) -> None:
     """Padding holds the zero point, which is not 0."""
-    same_bits(linear_conv(by_output), 250)
+    same_bits(linear_conv(by_output), run_onnxruntime, 250)
 
 
 @pytest.mark.parametrize("zeros", ["", " za", " za zb"])
@@ -203,14 +194,14 @@ def test_matmul_integer(zeros: str) -> None:
     nodes = [node("MatMulInteger", f"x w{zeros}", "y")]
     proto = model(nodes, (U8, (6,)), (I32, (5,)), *held)
     assert load_graph(proto).tensor("y").dtype == "int32"
-    same_bits(proto, 2000)
+    same_bits(proto, run_onnxruntime, 2000)
 
 
 def test_conv_integer() -> None:
     held = [tensor("w", U8, RNG.integers(0, 255, (3, 2, 2, 2)))]
     held += [tensor("zx", U8, 77), tensor("zw", U8, 99)]
     nodes = [node("ConvInteger", "x w zx zw", "y", pads=[1, 1, 0, 1])]
-    same_bits(model(nodes, (U8, (2, 4, 3)), (I32, (3, 4, 4)), *held), 250)
+    same_bits(model(nodes, (U8, (2, 4, 3)), (I32, (3, 4, 4)), *held), run_onnxruntime, 250)
 
 
 def test_integer_products_keep_quantisers_apart_from_zero_points() -> None:
@@ -228,28 +219,15 @@ def test_integer_products_keep_quantisers_apart_from_zero_points() -> None:
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(qdq_models(powers_of_two=True))
 def test_networks(proto: onnx.ModelProto) -> None:
-    same_bits(proto, 250)
+    same_bits(proto, run_onnxruntime, 250)
 
 
 # Any scale: each disagreement is within the derived distance of a rounding boundary.
 
 
-def within_bounds(proto: onnx.ModelProto, count: int) -> tuple[int, int]:
-    """Return how many numbers onnxruntime and our float evaluation have off."""
-    graph = load_graph(proto)
-    feeds = events(graph, count)
-    exact, bound = tolerance(graph, feeds)
-    numbers, off = exact.floats, []
-    for found in (run_onnxruntime(proto, feeds)["y"], evaluate(graph, feeds)["y"]):
-        distance = np.abs(found.astype(np.float64) - numbers)
-        assert (distance <= bound).all()
-        off.append(int((distance > 1e-5 * np.abs(numbers)).sum()))
-    return off[0], off[1]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_quantiser_of_any_scale(kind: str) -> None:
-    theirs, ours = within_bounds(pair(kind, 0.37, 3), 1000)
+    theirs, ours = within_bounds(pair(kind, 0.37, 3), run_onnxruntime, 1000)
     assert 0 <= theirs < 2500
     assert ours == 0
 
@@ -275,7 +253,7 @@ def test_integer_products_of_any_scale(proto: onnx.ModelProto) -> None:
 @settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(qdq_models())
 def test_networks_of_any_scale(proto: onnx.ModelProto) -> None:
-    within_bounds(proto, 250)
+    within_bounds(proto, run_onnxruntime, 250)
 
 
 # Element types, and messages
