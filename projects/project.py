@@ -100,10 +100,7 @@ class Project:
         typed = Evaluator(self.graph, [name for name, _ in pairs.values()])
         floats = Evaluator(self._prepared, [name for _, name in pairs.values()])
         exact, real = typed(self.ports.codes(x)), floats(self.ports.floats(x))
-        return {
-            layer: (self.graph.decode(a, exact[a]), real[b])
-            for layer, (a, b) in pairs.items()
-        }
+        return {layer: (self.graph.decode(a, exact[a]), real[b]) for layer, (a, b) in pairs.items()}
 
     def csim(self, x: Any, *, raw: bool = False, threads: int | None = None) -> Any:
         """Compile the generated C++ (once) and run it on all cores, or on `threads` of them.

@@ -123,7 +123,7 @@ class _Quantiser:
             fmt = wire.type if wire else self._chosen_input(name)
         origin = self.source.origins[name]
         self.typed[name] = self.build.input(name, Codes.full(shape, fmt), origin)
-        self.keeper.take(name, self.typed[name], entry and entry.scale)
+        self.keeper.take(name, self.typed[name], None if entry is None else entry.scale)
 
     def _chosen_input(self, name: str) -> Fixed | FixedArray:
         low, high = self._seen(name)

@@ -98,8 +98,8 @@ def _entry(graph: Graph, readers: Mapping[str, list[Node]], name: str) -> Entry 
         node = readers[at][0]
         if isinstance(node.op, Quantise):
             _check_mode(name, node.op)
-            rank = len(graph.types[name].shape) if moved else None
-            return _wire(graph, node, factor, shift, rank)
+            before = len(graph.types[name].shape) if moved else None
+            return _wire(graph, node, factor, shift, before)
         if isinstance(node.op, Movement) and len(node.inputs) == 1:
             moved = True
         else:

@@ -59,7 +59,10 @@ class Held:
     def affine(self, factor: Array, shift: Array) -> "Held":
         """Return ``real * factor + shift``; factors are positive, no function is pending."""
         assert self.function is None
-        move = lambda x: None if x is None else collapsed(x * factor + shift)  # noqa: E731
+
+        def move(bound: Array | None) -> Array | None:
+            return None if bound is None else collapsed(bound * factor + shift)
+
         return replace(
             self,
             scale=collapsed(self.scale * factor),

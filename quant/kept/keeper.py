@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
+from typing import cast
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from synth.errors import PrecisionError, UnsupportedOp
 from synth.fixed import Format, Overflow
 from synth.ir import Builder, Graph, Node
 from synth.ir.ops import Cast, Mul
+from synth.ir.ops.quantisers import Rounding
 from synth.ir.scale import Scale
 
 __all__ = ["Keeper"]
@@ -140,8 +142,9 @@ def _into(site: Site, held: Held, target: Format) -> Held:
     zero = np.zeros((1,) * rank, dtype=object)
     if target.overflow is Overflow.SAT_SYM:
         lo = -hi
-    overflow = "WRAP" if target.overflow is Overflow.WRAP else "SAT"
-    quantiser = Quantiser(scale, zero, lo, hi, target.rounding.value, overflow)
+    wraps = target.overflow is Overflow.WRAP
+    mode = cast(Rounding, target.rounding.value)
+    quantiser = Quantiser(scale, zero, lo, hi, mode, "WRAP" if wraps else "SAT")
     return requantised(site, held, quantiser)
 
 
@@ -162,4 +165,3 @@ def _moved_point(site: Site, held: Held) -> Held | None:
     )
     code = site.build.add(Mul(), held.code, one, name=site.name, origin=site.origin)
     return Held(code, held.scale / held.scale, held.offset)
-

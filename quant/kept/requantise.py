@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from quant.kept.emit import Chain, covering_codes, whole_ranges
-from quant.kept.fractions import as_power, fractions
+from quant.kept.fractions import as_power, collapsed, fractions, odd_part
 from quant.kept.held import Held, Quantiser, Site
 from quant.kept.steps import Line, Steps, line_through, rounded, steps_of
 from quant.tables import LIMIT
@@ -61,12 +61,13 @@ class _Requantisation:
         self.lo, self.hi = self._limits()
 
     def result(self) -> Held:
-        wide = lambda array: np.broadcast_to(array, self.shape)  # noqa: E731
-        scale, zero = wide(self.quantiser.scale), wide(self.quantiser.zero)
-        unit = wide(self.held.scale) * (Fraction(2) ** -self.frac)
-        self.slope = unit / scale
-        self.shift = wide(self.held.offset) / scale
-        self.zero = zero
+        to, held = self.quantiser, self.held
+        scale, self.zero, own, offset = (
+            np.broadcast_to(part, self.shape)
+            for part in (to.scale, to.zero, held.scale, held.offset)
+        )
+        self.slope = np.asarray(own * Fraction(2) ** -self.frac / scale)
+        self.shift = np.asarray(offset / scale)
         if self.held.function is None:
             shifted = self._by_shift()
             if shifted is not None:
@@ -94,9 +95,18 @@ class _Requantisation:
 
     # A shift.
 
-    def _by_shift(self) -> Held | None:
-        powers = [as_power(value) for value in self.slope.flat]
-        addend = self.shift / self.slope
+    def _by_shift(self, *, multiplied: bool = False) -> Held | None:
+        """Round by a shift alone; or, `multiplied`, behind the exact multiplier of a dyadic slope.
+
+        Then ties fall as they do in the model, whatever its mode.
+        """
+        odd = np.asarray(np.frompyfunc(odd_part, 1, 1)(self.slope))
+        if not all(value.denominator == 1 for value in odd.flat) or not (
+            multiplied or np.all(odd == 1)
+        ):
+            return None
+        powers = [as_power(value) for value in (self.slope / odd).flat]
+        addend = self.shift * odd / self.slope
         mode = self.quantiser.rounding
         aligned = all(value.denominator == 1 for value in addend.flat)
         if mode not in _MODES or None in powers or not aligned or not self._ties_stay():
@@ -106,24 +116,28 @@ class _Requantisation:
             return None
         power = np.array(powers, dtype=np.int64).reshape(self.shape)
         chain = Chain(self.site, self.held.code)
-        # `frac` is that of the codes: the value keeps its scale, and a shift is a coarser LSB.
+        chain.multiply(_whole(odd), 0)
+        # `frac` is that of the codes: a shift is a coarser LSB, and moves nothing.
         chain.add(_whole(addend), self.frac)
         lo, hi = self.lo - self.zero, self.hi - self.zero
-        inside = self._holds(addend, powers, lo, hi)
+        inside = self._holds(addend, odd, powers, lo, hi)
         if not (inside and bool(np.all(power >= 0))):
             self._cast(chain, lo, hi, self.frac + power, Round(mode))
-        return Held(chain.end(), self.held.scale, _zeros(self.held.scale))
+        scale = self.quantiser.scale * np.frompyfunc(_power, 1, 1)(self.frac + power)
+        return Held(chain.end(), collapsed(np.asarray(scale)), _zeros(self.held.scale))
 
     def _ties_stay(self) -> bool:
         mode, zero = self.quantiser.rounding, self.zero
         even = mode == "RND_CONV" and all(value % 2 == 0 for value in zero.flat)
         return mode in _SHIFT_FREE or even or not zero.any()
 
-    def _holds(self, addend: Array, powers: list[int | None], lo: Array, hi: Array) -> bool:
+    def _holds(
+        self, addend: Array, odd: Array, powers: list[int | None], lo: Array, hi: Array
+    ) -> bool:
         """Whether no code is rounded away from or brought into lo..hi."""
         factor = np.array([Fraction(2) ** (p or 0) for p in powers], dtype=object)
         factor = factor.reshape(self.shape)
-        least, most = (self.least + addend) * factor, (self.most + addend) * factor
+        least, most = ((end * odd + addend) * factor for end in (self.least, self.most))
         return bool(np.all(least >= lo) and np.all(most <= hi))
 
     def _cast(self, chain: Chain, lo: Array, hi: Array, frac: Array, mode: Round) -> None:
@@ -158,6 +172,9 @@ class _Requantisation:
         known = [line for line in lines if line is not None]
         if len(known) == len(lines):
             return self._by_lines(known)
+        exact = self._by_shift(multiplied=True)
+        if exact is not None:
+            return exact
         if len(columns) == 1 and columns[0].most - columns[0].least < LIMIT:
             return self._by_table(_spread(steps[0], columns[0].least, columns[0].most))
         return self._by_thresholds(steps)
@@ -252,16 +269,16 @@ class _Requantisation:
         held, to = self.held, self.quantiser
         function = held.function
         assert function is not None
-        one = lambda array: None if array is None else array.ravel()[0]  # noqa: E731
-        scale, offset = one(held.scale) * (Fraction(2) ** -self.frac), one(held.offset)
-        low, high = one(held.low), one(held.high)
+        scale = _only(held.scale) * Fraction(2) ** -self.frac
+        offset, step = _only(held.offset), _only(to.scale)
+        low, high = (None if x is None else _only(x) for x in (held.low, held.high))
 
         def code(i: int) -> int:
             x = scale * i + offset
             x = x if low is None else max(x, low)
             x = x if high is None else min(x, high)
             value = _fraction_of(exact_value(function.name, function.constants, x))
-            at = rounded(value / one(to.scale) + column.zero, to.rounding)
+            at = rounded(value / step + column.zero, to.rounding)
             return min(max(at, column.lo), column.hi)
 
         return code
@@ -282,6 +299,14 @@ class _Column:
 
 def _rounded(values: Array, rounding: Any) -> Array:
     return np.asarray(np.frompyfunc(lambda v: rounded(v, rounding), 1, 1)(fractions(values)))
+
+
+def _only(array: Array) -> Fraction:
+    return Fraction(array.ravel()[0])
+
+
+def _power(exponent: int) -> Fraction:
+    return Fraction(2) ** int(exponent)
 
 
 def _whole(values: Array) -> Array:

@@ -20,6 +20,7 @@ from quant.kept.fractions import (
     multiples,
     odd_part,
     placed,
+    unit_of,
 )
 from quant.kept.held import Held, Quantiser, Site
 from quant.kept.requantise import requantised
@@ -61,6 +62,7 @@ from synth.ir.ops import (
 
 __all__ = ["RULES", "Context", "Rule"]
 
+
 @dataclass(frozen=True, eq=False)
 class Context:
     """One node, and what is known of its operands.
@@ -101,6 +103,15 @@ class Context:
             self.held[name] = held
         return held
 
+    def uniform(self, position: int) -> Held:
+        """Return a computed operand as a multiple of a typed value, all of it by one scale."""
+        held, name = self.code(position), self.node.inputs[position]
+        if held.scale.size == 1:
+            return held
+        site = Site(self.build, f"{name}.uniform", self.graph.origins[name])
+        unit = np.full((1,) * held.scale.ndim, odd_part(unit_of(held.scale)))
+        return in_unit(site, held, unit)
+
     def add(self, op: Op, *inputs: str) -> str:
         """Add the node's operation under its own name."""
         origin = self.graph.origins[self.node.output]
@@ -137,11 +148,11 @@ def _result(code: str, scale: Array) -> Held:
 def _weighted(context: Context) -> Held | None:
     x, kernel = context.code(0), context.constant(1)
     assert kernel is not None
-    if x.scale.size != 1:
+    if x.scale.size != 1 and all(n == 1 for n in x.scale.shape[:-1]):
         kernel = _scaled_kernel(context.node.op, kernel, x.scale)
         x = replace(x, scale=np.full(x.scale.shape, Fraction(1)))
-        if kernel is None:
-            return None
+    elif x.scale.size != 1:
+        x = context.uniform(0)
     found = multiples(kernel, by_last=True, bits=context.bits)
     if found is None:
         return None
@@ -156,17 +167,15 @@ def _weighted(context: Context) -> Held | None:
     return held.affine(np.full((1,) * rank, Fraction(1)), broadcast(fractions(bias), (1,) * rank))
 
 
-def _scaled_kernel(op: Op, kernel: Array, scale: Array) -> Array | None:
+def _scaled_kernel(op: Op, kernel: Array, scale: Array) -> Array:
     """Return the weights times the scale of each input channel."""
-    if any(n != 1 for n in scale.shape[:-1]):
-        return None
     by_input = scale.reshape(-1)
     exact = fractions(kernel)
     if isinstance(op, Dense):
-        return exact * by_input[:, None]
+        return np.asarray(exact * by_input[:, None])
     groups = cast(Conv, op).groups
     spread = np.repeat(by_input.reshape(groups, -1), kernel.shape[-1] // groups, axis=0).T
-    return exact * spread
+    return np.asarray(exact * spread)
 
 
 # Constants: scale, offset and bounds
@@ -341,7 +350,7 @@ def _matmul(context: Context) -> Held | None:
         return None
     a, b = context.code(0), context.code(1)
     if a.scale.shape[-1] != 1 or b.scale.shape[-2] != 1:
-        return None
+        a, b = context.uniform(0), context.uniform(1)
     return _result(context.add(MatMul(), a.code, b.code), a.scale * b.scale)
 
 
@@ -350,8 +359,10 @@ def _matmul(context: Context) -> Held | None:
 
 def _reduce(context: Context) -> Held | None:
     held, op = context.code(0), cast(Reduce, context.node.op)
-    if op.function == "prod" or any(held.scale.shape[axis] != 1 for axis in op.axes):
+    if op.function == "prod":
         return None
+    if any(held.scale.shape[axis] != 1 for axis in op.axes):
+        held = context.uniform(0)
     return _result(context.add(op, held.code), held.scale)
 
 
@@ -360,7 +371,7 @@ def _pool(context: Context) -> Held | None:
     assert isinstance(op, SumPool | MaxPool)
     rank = len(op.window.kernel)
     if any(n != 1 for n in held.scale.shape[-rank - 1 : -1]):
-        return None
+        held = context.uniform(0)
     return _result(context.add(op, held.code), held.scale)
 
 
@@ -403,11 +414,12 @@ def _quantise(context: Context) -> Held | None:
     zero = np.asarray(np.frompyfunc(lambda v: Fraction(v.numerator // v.denominator), 1, 1)(point))
     if held.function is None:
         held = held.affine(np.full(zero.shape, Fraction(1)), (point - zero) * scale)
-    whole = [np.asarray(np.frompyfunc(int, 1, 1)(part)) for part in (zero, lo, hi)]
+    counts = [np.asarray(np.frompyfunc(int, 1, 1)(part)) for part in (zero, lo, hi)]
     site = _named_by_reader(context)
     if op.overflow == "WRAP" and held.function is None:
         held = _computed(site, held)
-    result = requantised(site, held, Quantiser(scale, *whole, op.rounding, op.overflow))
+    quantiser = Quantiser(scale, counts[0], counts[1], counts[2], op.rounding, op.overflow)
+    result = requantised(site, held, quantiser)
     return result.affine(1 / scale, zero)
 
 
@@ -507,4 +519,3 @@ RULES: dict[type[Op], Rule] = {
     Pick: _pick,
 }
 """By operation; what is missing is not kept."""
-

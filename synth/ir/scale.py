@@ -93,7 +93,7 @@ def _quarters(quotient: Array, values: Array, unit: Array, offset: Array) -> Arr
         units, offsets = (np.broadcast_to(a, shape)[near] for a in (unit, offset))
         exact = np.frompyfunc(_quarter, 3, 1)(values[near].astype(object), units, offsets)
         quarters[near] = np.clip(exact, -(1 << _BEYOND), 1 << _BEYOND).astype(np.int64)
-    return quarters
+    return np.asarray(quarters)
 
 
 def _quarter(value: float, unit: Fraction, offset: Fraction) -> int:

@@ -17,17 +17,18 @@ shifts = st.builds(Fraction, st.integers(-9999, 9999), st.sampled_from([1, 2, 64
 limits = st.sampled_from([(-8, 7), (0, 15), (-128, 127), (-2, 1), (0, 1)])
 
 
-@given(
-    slopes, shifts, st.sampled_from(ROUNDINGS), st.integers(-3000, 0), st.integers(0, 4000), limits
-)
+intervals = st.tuples(st.integers(-3000, 0), st.integers(0, 4000))
+
+
+@given(slopes, shifts, st.sampled_from(ROUNDINGS), intervals, limits)
 def test_steps_and_lines_equal_the_exact_rounding(
     slope: Fraction,
     shift: Fraction,
     rounding: Rounding,
-    least: int,
-    length: int,
+    interval: tuple[int, int],
     ends: tuple[int, int],
 ) -> None:
+    least, length = interval
     points = np.arange(least, least + length + 1)
     exact = [rounded(slope * int(i) + shift, rounding) for i in points]
     expected = np.clip(exact, *ends)
