@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
-from typing import cast
 
 import numpy as np
 
@@ -17,7 +16,6 @@ from synth.errors import PrecisionError, UnsupportedOp
 from synth.fixed import Format, Overflow
 from synth.ir import Builder, Graph, Node
 from synth.ir.ops import Cast, Mul
-from synth.ir.ops.quantisers import Rounding
 from synth.ir.scale import Scale
 
 __all__ = ["Keeper"]
@@ -143,7 +141,7 @@ def _into(site: Site, held: Held, target: Format) -> Held:
     if target.overflow is Overflow.SAT_SYM:
         lo = -hi
     wraps = target.overflow is Overflow.WRAP
-    mode = cast(Rounding, target.rounding.value)
+    mode = target.rounding.value
     quantiser = Quantiser(scale, zero, lo, hi, mode, "WRAP" if wraps else "SAT")
     return requantised(site, held, quantiser)
 
