@@ -141,8 +141,7 @@ def _into(site: Site, held: Held, target: Format) -> Held:
     if target.overflow is Overflow.SAT_SYM:
         lo = -hi
     wraps = target.overflow is Overflow.WRAP
-    mode = target.rounding.value
-    quantiser = Quantiser(scale, zero, lo, hi, mode, "WRAP" if wraps else "SAT")
+    quantiser = Quantiser(scale, zero, lo, hi, target.rounding.value, "WRAP" if wraps else "SAT")
     return requantised(site, held, quantiser)
 
 
