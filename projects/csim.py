@@ -25,7 +25,7 @@ from synth.exact import Array
 
 __all__ = ["Csim", "build_library", "compile_csim", "read_manifest", "warm_up"]
 
-_PREFIX = '#include "ap_fixed.h"\n#include "ap_int.h"\n#include <thread>\n#include <vector>\n'
+_PREFIX = '#include "ap_fixed.h"\n#include "ap_int.h"\n#include <pthread.h>\n#include <vector>\n'
 """What every simulation includes: three quarters of its compilation, hence precompiled."""
 
 

@@ -189,7 +189,7 @@ class _Network:
         channels, *spatial = self.shape
         groups = self.pick(1, channels)
         outputs = groups * self.integer(1, 3)
-        kernel = [self.integer(1, 3), self.integer(1, 3)]
+        kernel = [self.integer(1, min(3, n)) for n in spatial]
         pads = [self.integer(0, k - 1) for k in (*kernel, *kernel)]
         strides = [self.integer(1, 2), self.integer(1, 2)]
         w, lsb = self.weight((outputs, channels // groups, *kernel), 0)

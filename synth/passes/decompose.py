@@ -57,7 +57,8 @@ def _exponentials(
     """Return ``d = x - max x``, ``exp d``, and how to add a function of the sum of ``exp d``."""
     most = work.part(node, Reduce("max", axes), x, role="max")
     shifted = work.part(node, Sub(), x, most, role="shifted")
-    e = work.part(node, Function("exp"), shifted, role="exp")
+    # Known to be 0 at most, which no interval of a difference shows.
+    e = work.part(node, Function("exp", domain=(-np.inf, 0.0)), shifted, role="exp")
     total = work.part(node, Reduce("sum", axes), e, role="sum")
     # The largest term is exp(0), so the sum of n terms lies between 1 and n.
     shape = work.shape(e)
