@@ -14,6 +14,7 @@
     ├── DesignTooLarge          a design that no tool would survive; the message says what to change
     ├── ProjectError            a project folder that exists, is incomplete or is being written
     ├── SettingsError           an option that is out of range or that the backend does not know
+    ├── MissingPackage          a Python package that is not installed; it is an ImportError too
     └── ToolError               a compiler, simulator or vendor tool that is missing or failed
 
 Each message says what is wrong, the value, where it stands (node, layer or file), and the remedy.
@@ -24,6 +25,7 @@ __all__ = [
     "DesignTooLarge",
     "FormatError",
     "GraphError",
+    "MissingPackage",
     "ModelError",
     "PartError",
     "PrecisionError",
@@ -82,6 +84,18 @@ class ProjectError(SynthError):
 
 class SettingsError(SynthError):
     """An option of a conversion is out of its range, or unknown."""
+
+
+class MissingPackage(SynthError, ImportError):
+    """A package that only some users need is not installed; the message names the extra."""
+
+    @classmethod
+    def of_extra(cls, module: str, package: str, extra: str) -> "MissingPackage":
+        """Return the error of a module of ours whose package comes with an extra."""
+        return cls(
+            f"{module} needs the package {package!r}, which is not installed: "
+            f"pip install 'synth[{extra}]'"
+        )
 
 
 class ToolError(SynthError):

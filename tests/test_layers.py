@@ -34,12 +34,14 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "mpmath": ("bdt/**", "quant/**", "synth/**"),
     "google.protobuf": ("synth/onnx/**",),
     "jinja2": ("backends/**",),
-    "keras": ("synth/live/keras.py",),
+    "keras": ("quant/data/keras.py", "synth/live/keras.py"),
     "onnx": ("synth/onnx/**",),
     "rich": ("projects/**",),
-    "torch": ("synth/live/torch.py",),
+    "torch": ("quant/data/torch.py", "synth/live/torch.py"),
     "threadpoolctl": ("synth/evaluate.py",),
     "typer": ("projects/**",),
+    "uproot": ("quant/data/root.py",),
+    "xgboost": ("quant/callbacks/xgboost*.py", "quant/data/xgboost.py"),
 }
 NOT_BANNED_BY_RUFF = {"numpy", "mpmath", "threadpoolctl"}
 # Only `projects` runs processes, loads libraries and makes temporary files, with one exception: a
