@@ -7,7 +7,7 @@ import numpy as np
 
 from synth.errors import PrecisionError, SettingsError
 from synth.exact import Array
-from synth.fixed import Fixed, Format, Overflow, Round, decode, encode, parse_format
+from synth.fixed import Fixed, FixedArray, Format, Overflow, Round, decode, encode, parse_format
 
 __all__ = ["Grid", "OneFormat", "OneStep", "StepByTree", "grid_of", "on_grid", "rounded"]
 
@@ -120,7 +120,7 @@ def grid_of(frac: int | None, bits: int | None, leaf: Any) -> Grid:
         return OneStep(_between("frac", frac, -_MOST_BITS, _MOST_FRAC))
     if bits is not None:
         return StepByTree(_between("bits", bits, 1, _MOST_BITS))
-    fmt = leaf if isinstance(leaf, Fixed) else parse_format(leaf)
+    fmt = leaf if isinstance(leaf, Fixed | FixedArray | Format) else parse_format(leaf)
     kind = fmt.type if isinstance(fmt, Format) else fmt
     if not isinstance(kind, Fixed) or kind.width > _MOST_BITS:
         raise PrecisionError(
@@ -139,7 +139,7 @@ def _between(word: str, value: Any, least: int, most: int) -> int:
 
 
 def rounded(leaves: Array, grid: Grid, *, rate: float | None, base: Array | float = 0.0) -> Array:
-    """Return the leaves of one tree on its grid: [leaves, width], float64.
+    """Return the leaves of one tree on its grid, each a float32: [leaves, width].
 
     Parameters
     ----------
@@ -159,12 +159,15 @@ def rounded(leaves: Array, grid: Grid, *, rate: float | None, base: Array | floa
     leaves = leaves.astype(np.float64)
     step = grid.step(leaves + base)
     result = grid.nearest(leaves + base, step)
+    # Where float32 is coarser than the grid, its numbers are on the grid all the same.
     if rate is None:
-        return result
+        return result.astype(np.float32)
     idle = (grid.nearest(leaves, step) == 0) & (leaves != 0)
     alive = idle & (np.abs(leaves) >= rate * step / 2)
     kept = np.where(alive, grid.nearest(np.copysign(step, leaves) + base, step), result)
-    return kept if grid.widens else np.clip(kept, result.min(axis=0), result.max(axis=0))
+    if not grid.widens:
+        kept = np.clip(kept, result.min(axis=0), result.max(axis=0))
+    return kept.astype(np.float32)
 
 
 def on_grid(leaves: Array, grid: Grid) -> bool:

@@ -125,15 +125,12 @@ def read_index(folder: str | PathLike[str]) -> list[Point]:
     path = Path(folder) / INDEX
     try:
         document: Any = json.loads(path.read_text("utf-8"))
-        points = [
-            Point(int(p["epoch"]), path.parent / str(p["file"]), dict(p["metrics"]))
-            for p in document["points"]
-        ]
+        listed = [(int(p["epoch"]), str(p["file"]), dict(p["metrics"])) for p in document["points"]]
     except OSError as error:
         raise FormatError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise FormatError(f"{path} is no index of ParetoCheckpoint ({error!r})") from error
-    for point in points:
-        if point.path.name != point.path.relative_to(path.parent).as_posix():
-            raise FormatError(f"{path} names {point.path.name!r}, a file outside of its folder")
-    return points
+    for _, name, _ in listed:
+        if name != Path(name).name:
+            raise FormatError(f"{path} names {name!r}, a file outside of its folder")
+    return [Point(epoch, path.parent / name, metrics) for epoch, name, metrics in listed]

@@ -145,8 +145,8 @@ class FeatureBins:
         if bad.any():
             row, feature = (int(i) for i in np.argwhere(bad)[0])
             raise CalibrationError(
-                f"FeatureBins: row {row} has {x[row, feature]} for feature {feature}, which no "
-                "wire carries: replace missing values first"
+                f"FeatureBins: {x[row, feature]} (row {row}, feature {feature}) is carried by no "
+                "wire: fill in what is missing first"
             )
         return x
 
