@@ -10,6 +10,7 @@
     ├── GraphError              a graph breaks a rule of its stage
     ├── PrecisionError          a number format that is malformed or that does not fit
     ├── CalibrationError        calibration data that is missing, of the wrong shape or not finite
+    ├── DataError               training data that is missing, damaged or of another shape
     ├── PartError               a device that the table does not know
     ├── DesignTooLarge          a design that no tool would survive; the message says what to change
     ├── ProjectError            a project folder that exists, is incomplete or is being written
@@ -22,6 +23,7 @@ Each message says what is wrong, the value, where it stands (node, layer or file
 
 __all__ = [
     "CalibrationError",
+    "DataError",
     "DesignTooLarge",
     "FormatError",
     "GraphError",
@@ -68,6 +70,10 @@ class PrecisionError(SynthError):
 
 class CalibrationError(SynthError):
     """Calibration data is missing, of the wrong shape, or not finite."""
+
+
+class DataError(SynthError):
+    """Training data is missing, damaged, or of another shape than what was asked for."""
 
 
 class PartError(SynthError):

@@ -31,6 +31,7 @@ REACHES_UP_LAZILY = "synth/__init__.py"
 # Every third-party module that the packages may import, and the files that may.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "numpy": ("*",),
+    "awkward": ("quant/data/root_files.py",),
     "mpmath": ("bdt/**", "quant/**", "synth/**"),
     "google.protobuf": ("synth/onnx/**",),
     "jinja2": ("backends/**",),
@@ -40,7 +41,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "torch": ("quant/data/torch.py", "synth/live/torch.py"),
     "threadpoolctl": ("synth/evaluate.py",),
     "typer": ("projects/**",),
-    "uproot": ("quant/data/root.py",),
+    "uproot": ("quant/data/root_files.py",),
     "xgboost": ("quant/callbacks/xgboost*.py", "quant/data/xgboost.py"),
 }
 NOT_BANNED_BY_RUFF = {"numpy", "mpmath", "threadpoolctl"}
