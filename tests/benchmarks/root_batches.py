@@ -1,7 +1,7 @@
 """Shuffled batches from a ROOT file against uproot's plain `iterate`: speed, and peak memory.
 
 A file of 1.6 million events of 16 floats, uncompressed (where reading costs least and shuffling
-shows most) and with zlib, as TTree and as RNTuple. Each side runs in a process of its own, in turns;
+shows most) and with zlib, as TTree and RNTuple. Each side runs in a process of its own, in turns;
 ratios are of medians, of wall time and of CPU time, which says more on a shared machine. Memory is
 what the process's anonymous pages grow by over what it has after its imports. Where ROOT is
 installed (a version with RDataLoader, 6.40 on), its own batches are measured as well.
@@ -20,7 +20,7 @@ import uproot
 
 EVENTS, COLUMNS, CLUSTER = 1_600_000, 16, 20_000
 BATCH = 1024
-TURNS = 5
+TURNS = 3
 
 COMMON = f"""
 import json, sys, threading, time
