@@ -27,6 +27,7 @@ from synth.errors import CalibrationError, ModelError, PrecisionError, SettingsE
 from synth.evaluate import Evaluator
 from synth.exact import Array
 from synth.fixed import decode, encode
+from tests.projects.models import PART
 
 JETS = load_jets()
 BINS = FeatureBins(bits=8).fit(JETS.x_train)
@@ -392,6 +393,20 @@ def test_validation_says_what_is_not_comparable() -> None:
             nfold=2,
             callbacks=[BitExactValidation(HELD_OUT, inputs=WIRES)],
         )
+
+
+def test_a_project_of_the_saved_booster_computes_its_margins(tmp_path: Path) -> None:
+    booster = train(QuantizedLeaves(frac=2), rounds=5, eta=0.1)
+    booster.save_model(tmp_path / "tagger.ubj")
+    project = synth.convert(
+        tmp_path / "tagger.ubj",
+        part=PART,
+        output_dir=tmp_path / "project",
+        inputs=WIRES,
+        precision={"leaf": "fixed<8,6>"},
+        output="margin",
+    )
+    np.testing.assert_array_equal(project.predict(HELD_OUT), margins(booster))
 
 
 # Figures, knobs, checkpoints
