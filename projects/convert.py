@@ -32,7 +32,7 @@ from synth.parts import Part, find
 from synth.passes import prepare
 from synth.passes.margin import margin
 
-__all__ = ["convert"]
+__all__ = ["check_values", "convert", "typed_graph"]
 
 _BACKENDS: Mapping[str, Backend] = {Vitis.name: Vitis(), Cpp.name: Cpp()}
 _GOLDEN_EVENTS = 64
@@ -138,7 +138,7 @@ def convert(
         say("reading the model")
         imported = load_graph(model, name=name, dimensions=dimensions, shapes=shapes)
         imported = imported.renamed(name or _name_from(imported.name))
-        _check_values(imported)
+        check_values(imported)
         if options.output == "margin":
             imported = margin(imported)
         check_layers(options, imported)
@@ -148,7 +148,7 @@ def convert(
         typed = None
         if asked or writer.needs_integers:
             say("choosing number formats")
-            modes, typed = _quantised(
+            modes, typed = typed_graph(
                 imported,
                 inputs=inputs,
                 outputs=outputs,
@@ -221,8 +221,16 @@ def _name_from(text: str) -> str:
     return name if is_identifier(name) else f"model_{name}"[:64]
 
 
-def _check_values(graph: Graph) -> None:
-    """Refuse what no hardware is made of."""
+def check_values(graph: Graph) -> None:
+    """Refuse what no hardware is made of.
+
+    Raises
+    ------
+    ModelError
+        The graph has no inputs.
+    ShapeError
+        A value has no elements.
+    """
     if not graph.inputs:
         raise ModelError(f"model {graph.name!r} has no inputs: its outputs are constants")
     # Trees that ask nothing have no steps.
@@ -235,7 +243,7 @@ def _check_values(graph: Graph) -> None:
             )
 
 
-def _quantised(
+def typed_graph(
     imported: Graph,
     *,
     inputs: Any,
@@ -243,7 +251,15 @@ def _quantised(
     precision: Any,
     calibration: Any,
 ) -> tuple[dict[str, Any], Graph]:
-    """Return rounding and overflow by input, and the typed graph."""
+    """Return rounding and overflow by input, and the typed graph of an imported one.
+
+    The arguments are those of `convert`.
+
+    Raises
+    ------
+    SynthError
+        As `convert` does.
+    """
     wished = parse_precision(precision)
     entering = parse_wires(inputs, imported.inputs, imported, "inputs")
     leaving = parse_wires(outputs, imported.outputs, imported, "outputs")

@@ -10,7 +10,7 @@ from synth.errors import SettingsError
 from synth.ir import Graph
 from synth.ir.graph import no_such_layer
 
-__all__ = ["Options", "check_layers", "parse_options", "positive"]
+__all__ = ["Options", "check_layers", "parse_options", "positive", "word"]
 
 _CLOCK_PERIOD = 5.0  # ns, hls4ml's default
 _SHORTEST, _LONGEST = 0.01, 1e5  # ns, beyond which no FPGA is clocked
@@ -82,10 +82,10 @@ def parse_options(
         interval=positive("interval", interval),
         latency=None if latency is None else positive("latency", latency),
         reuse_factor=_reuse(reuse_factor),
-        strategy=_word("strategy", strategy),
-        io_type=_word("io_type", io_type),
-        control=_word("control", control),
-        output=_word("output", output),
+        strategy=word("strategy", strategy),
+        io_type=word("io_type", io_type),
+        control=word("control", control),
+        output=word("output", output),
     )
 
 
@@ -146,7 +146,8 @@ def _reuse(value: Any) -> int | dict[str, int]:
     return checked
 
 
-def _word(what: str, value: Any) -> str:
+def word(what: str, value: Any) -> str:
+    """Return one of an option's words, in lower case; raise SettingsError for anything else."""
     known = _WORDS[what]
     if not isinstance(value, str) or value.lower() not in known:
         raise SettingsError(f"{what} must be one of {', '.join(known)}, not {value!r}")

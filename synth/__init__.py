@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from projects.convert import convert
+    from projects.integers import integer_graph
     from projects.project import Project, open_project
     from projects.report import Report
     from projects.validate import Validation
@@ -38,6 +39,7 @@ __all__ = [
     "Validation",
     "__version__",
     "convert",
+    "integer_graph",
     "load_graph",
     "open_project",
     "parse_format",
@@ -57,6 +59,7 @@ _HOMES = {
     "SynthError": "synth.errors",
     "Validation": "projects.validate",
     "convert": "projects.convert",
+    "integer_graph": "projects.integers",
     "load_graph": "synth.load",
     "open_project": "projects.project",
     "parse_format": "synth.fixed",

@@ -10,10 +10,12 @@
     ├── GraphError              a graph breaks a rule of its stage
     ├── PrecisionError          a number format that is malformed or that does not fit
     ├── CalibrationError        calibration data that is missing, of the wrong shape or not finite
+    ├── DataError               training data that is missing, damaged or of another shape
     ├── PartError               a device that the table does not know
     ├── DesignTooLarge          a design that no tool would survive; the message says what to change
     ├── ProjectError            a project folder that exists, is incomplete or is being written
     ├── SettingsError           an option that is out of range or that the backend does not know
+    ├── MissingPackage          a Python package that is not installed; it is an ImportError too
     └── ToolError               a compiler, simulator or vendor tool that is missing or failed
 
 Each message says what is wrong, the value, where it stands (node, layer or file), and the remedy.
@@ -21,9 +23,11 @@ Each message says what is wrong, the value, where it stands (node, layer or file
 
 __all__ = [
     "CalibrationError",
+    "DataError",
     "DesignTooLarge",
     "FormatError",
     "GraphError",
+    "MissingPackage",
     "ModelError",
     "PartError",
     "PrecisionError",
@@ -68,6 +72,10 @@ class CalibrationError(SynthError):
     """Calibration data is missing, of the wrong shape, or not finite."""
 
 
+class DataError(SynthError):
+    """Training data is missing, damaged, or of another shape than what was asked for."""
+
+
 class PartError(SynthError):
     """The device is not in the table."""
 
@@ -82,6 +90,18 @@ class ProjectError(SynthError):
 
 class SettingsError(SynthError):
     """An option of a conversion is out of its range, or unknown."""
+
+
+class MissingPackage(SynthError, ImportError):
+    """A package that only some users need is not installed; the message names the extra."""
+
+    @classmethod
+    def of_extra(cls, module: str, package: str, extra: str) -> "MissingPackage":
+        """Return the error of a module of ours whose package comes with an extra."""
+        return cls(
+            f"{module} needs the package {package!r}, which is not installed: "
+            f"pip install 'synth[{extra}]'"
+        )
 
 
 class ToolError(SynthError):

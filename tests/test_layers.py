@@ -31,16 +31,19 @@ REACHES_UP_LAZILY = "synth/__init__.py"
 # Every third-party module that the packages may import, and the files that may.
 ALLOWED: dict[str, tuple[str, ...]] = {
     "numpy": ("*",),
+    "awkward": ("quant/data/root_files.py",),
     "mpmath": ("bdt/**", "quant/**", "synth/**"),
     "brevitas": ("synth/live/brevitas.py",),
     "google.protobuf": ("synth/onnx/**",),
     "jinja2": ("backends/**",),
-    "keras": ("synth/live/keras.py",),
+    "keras": ("quant/data/keras.py", "synth/live/keras.py"),
     "onnx": ("synth/onnx/**",),
     "rich": ("projects/**",),
-    "torch": ("synth/live/brevitas.py", "synth/live/torch.py"),
+    "torch": ("quant/data/torch.py", "synth/live/brevitas.py", "synth/live/torch.py"),
     "threadpoolctl": ("synth/evaluate.py",),
     "typer": ("projects/**",),
+    "uproot": ("quant/data/root_files.py",),
+    "xgboost": ("quant/callbacks/xgboost*.py", "quant/data/xgboost.py"),
 }
 NOT_BANNED_BY_RUFF = {"numpy", "mpmath", "threadpoolctl"}
 # Only `projects` runs processes, loads libraries and makes temporary files, with one exception: a

@@ -19,7 +19,7 @@ import numpy as np
 
 from bdt.builder import EnsembleBuilder
 from bdt.ensemble import Ensemble, Post
-from bdt.load import ubj
+from synth import ubj
 from synth.errors import FormatError, ModelError
 from synth.exact import Array
 

@@ -17,10 +17,10 @@ import xgboost as xgb
 
 from bdt.ensemble import Ensemble, Post
 from bdt.load import read_bytes, read_model
-from bdt.load.ubj import decode
 from bdt.predict import find_leaves, margin, predict
 from synth.errors import FormatError, ModelError
 from synth.exact import Array
+from synth.ubj import decode
 from tests.bdt.comparing import (
     assert_equal_ensembles,
     assert_same_leaves,

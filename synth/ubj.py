@@ -1,6 +1,7 @@
 """Universal Binary JSON (UBJ, ubjson.org, draft 12), as XGBoost writes it.
 
-Typed arrays become NumPy arrays. Objects and arrays that state a type but no length do not occur.
+Typed arrays become NumPy arrays in the memory of the document: where it is a bytearray, writing to
+them changes it. Objects and arrays that state a type but no length do not occur.
 """
 
 from typing import Any
@@ -18,7 +19,7 @@ _NUMBERS = {
 _WORDS = {ord("T"): True, ord("F"): False, ord("Z"): None}
 
 
-def decode(data: bytes) -> Any:
+def decode(data: bytes | bytearray) -> Any:
     """Return the value that the bytes hold.
 
     Raises
@@ -36,8 +37,8 @@ def decode(data: bytes) -> Any:
 class _Reader:
     """Walks over the bytes; `at` is the next one."""
 
-    def __init__(self, data: bytes) -> None:
-        self.data, self.at = data, 0
+    def __init__(self, data: bytes | bytearray) -> None:
+        self.data, self.at = memoryview(data), 0
 
     def value(self) -> Any:
         kind = self._byte()
@@ -74,7 +75,7 @@ class _Reader:
         return found
 
     def _text(self) -> str:
-        return self._take(self._length()).decode()
+        return str(self._take(self._length()), "utf-8")
 
     def _length(self) -> int:
         length = self.value()
@@ -95,7 +96,7 @@ class _Reader:
         self.at += found
         return found
 
-    def _take(self, count: int) -> bytes:
+    def _take(self, count: int) -> memoryview:
         taken = self.data[self.at : self.at + count]
         if len(taken) < count:
             raise ValueError(f"the data end at byte {len(self.data)}, inside of a value")

@@ -1,0 +1,143 @@
+"""Drives a knob so that training ends on a budget: proportional-integral control of logarithms."""
+
+from collections.abc import Mapping
+from math import copysign, exp, inf, isnan, log
+
+from quant.callbacks.core import Action, Callback, Log, Trainee, Turn, metric
+from synth.errors import SettingsError
+
+__all__ = ["BudgetController"]
+
+_CLOSE = 0.02
+"""Relative deviation from the target within which a change of sign says nothing."""
+_FARTHEST = log(16)
+"""A deviation further out counts as this one."""
+_LONGEST_STEP = log(4)
+"""The most that the knob's logarithm moves in an epoch."""
+_DAMPED = 0.5
+"""What a crossing of the target multiplies the gain by."""
+_BOLDER = 1.25
+"""What an epoch that brings the target no nearer multiplies the gain by."""
+_LEAST_GAIN, _GREATEST_GAIN = 1 / 16, 8.0
+_PROGRESS = 0.95
+"""An epoch brings the target nearer if it leaves at most this share of the deviation."""
+
+
+class BudgetController(Callback):
+    """Turns a knob until costs meet their targets.
+
+    The deviation is the logarithm of cost over target, of the cost that is worst off. The knob's
+    logarithm moves by ``gain * (change of the deviation + deviation / memory)``, within its limits,
+    which therefore cannot wind up. The gain adapts: it halves whenever the target is crossed, so
+    that no oscillation lasts, and grows while an epoch brings the target no nearer, so that a knob
+    of little effect is turned further.
+
+    Parameters
+    ----------
+    target
+        Costs by their names in the logs, such as ``{"ebops": 20_000}``.
+    knob
+        What to turn: "beta" of HGQ2, "bits", or any other that the framework's adapter knows.
+    limits
+        The knob's least and greatest value, both above zero.
+    raises_cost
+        Whether a larger value raises the costs, as bits do; regularisation lowers them.
+    gain, memory
+        Of the control: a pure number, and epochs.
+    wait
+        Epochs before the control begins.
+
+    Raises
+    ------
+    SettingsError
+        A setting is out of range; later, a cost is missing in the logs or no number.
+    """
+
+    def __init__(
+        self,
+        target: Mapping[str, float],
+        knob: str,
+        *,
+        limits: tuple[float, float],
+        raises_cost: bool = False,
+        gain: float = 0.5,
+        memory: float = 5.0,
+        wait: int = 0,
+    ) -> None:
+        _check(target, limits, gain, memory, wait)
+        self.target, self.knob = dict(target), knob
+        self.drives = (knob,)
+        self._low, self._high = log(limits[0]), log(limits[1])
+        self._sign = -1.0 if raises_cost else 1.0
+        self._gain, self._memory, self._wait = gain, memory, wait
+        self._scale = 1.0
+        self._before: float | None = None
+        self._knob = 0.0
+
+    def on_start(self, model: Trainee) -> list[Action]:
+        """Begin from the knob's present value, moved into the limits."""
+        value = model.knobs()[self.knob]
+        if not value > 0:
+            raise SettingsError(
+                f"BudgetController: the knob {self.knob!r} is {value}, which has no logarithm: "
+                f"begin with a value within the limits, {exp(self._low):g} to {exp(self._high):g}"
+            )
+        self._knob = min(max(log(value), self._low), self._high)
+        self._scale, self._before = 1.0, None
+        return [Turn(self.knob, exp(self._knob))]
+
+    def on_epoch(self, logs: Mapping[str, float], model: Trainee) -> list[Action]:  # noqa: ARG002
+        """Move the knob by what the deviation asks for."""
+        if logs.get("epoch", inf) < self._wait:
+            return []
+        deviation = max(self._deviation(logs, name) for name in self.target)
+        self._adapt(deviation)
+        change = 0.0 if self._before is None else deviation - self._before
+        step = self._gain * self._scale * (change + deviation / self._memory)
+        step = min(max(step, -_LONGEST_STEP), _LONGEST_STEP)
+        self._knob = min(max(self._knob + self._sign * step, self._low), self._high)
+        self._before = deviation
+        value = exp(self._knob)
+        return [Turn(self.knob, value), Log({f"budget_{self.knob}": value})]
+
+    def _deviation(self, logs: Mapping[str, float], name: str) -> float:
+        cost = metric(logs, name, "BudgetController")
+        if isnan(cost):
+            raise SettingsError(
+                f"BudgetController: {name!r} is no number behind epoch {logs.get('epoch', 0):.0f}: "
+                "the training has diverged"
+            )
+        if cost <= 0:
+            return -_FARTHEST
+        far = log(cost / self.target[name])
+        return copysign(min(abs(far), _FARTHEST), far)
+
+    def _adapt(self, deviation: float) -> None:
+        before = self._before
+        if before is None or min(abs(before), abs(deviation)) < _CLOSE / 2:
+            return
+        if before * deviation < 0:
+            self._scale = max(self._scale * _DAMPED, _LEAST_GAIN)
+        elif abs(deviation) > max(_PROGRESS * abs(before), _CLOSE):
+            self._scale = min(self._scale * _BOLDER, _GREATEST_GAIN)
+
+
+def _check(
+    target: Mapping[str, float],
+    limits: tuple[float, float],
+    gain: float,
+    memory: float,
+    wait: int,
+) -> None:
+    if not target:
+        raise SettingsError("BudgetController: target is empty; name a cost, as in {'ebops': 1e4}")
+    for name, value in target.items():
+        if not 0 < value < inf:
+            raise SettingsError(f"BudgetController: the target of {name!r} is {value}, not above 0")
+    if not 0 < limits[0] < limits[1] < inf:
+        raise SettingsError(
+            f"BudgetController: limits are {limits}; the least comes first, and is above 0"
+        )
+    for word, value, least in (("gain", gain, 0.0), ("memory", memory, 0.0), ("wait", wait, -1)):
+        if not least < value < inf:
+            raise SettingsError(f"BudgetController: {word} is {value}, which is too small")
