@@ -11,6 +11,7 @@ from backends.cpp import Cpp
 from backends.cstyle import RESERVED, is_identifier
 from backends.vitis import Vitis
 from bdt import quantise as trees
+from projects.auto import Auto, front_files, parse_auto, searched
 from projects.folder import creating
 from projects.options import Options, check_layers, parse_options
 from projects.project import Project
@@ -18,6 +19,7 @@ from projects.record import Record, record_files
 from projects.stimuli import stimuli
 from projects.vendored import ap_types_files
 from projects.write import write_files
+from quant.allocate.front import Front
 from quant.calibrate import read_calibration
 from quant.choose import choose
 from quant.precision import parse_precision, parse_wires
@@ -50,7 +52,10 @@ def convert(
     inputs: Any = None,
     outputs: Any = None,
     precision: Any = None,
+    budget: Any = None,
     calibration: Any = None,
+    labels: Any = None,
+    merit: Any = None,
     clock_period: float | None = None,
     clock: str | None = None,
     interval: int = 1,
@@ -87,9 +92,16 @@ def convert(
     precision
         None: formats are chosen from `calibration` so that the integer model agrees with the float
         one. Otherwise a format for everything, a mapping by layer and role, or a configuration of
-        hls4ml's, whose reuse factors and strategy count as well.
+        hls4ml's, whose reuse factors and strategy count as well. "auto", or a mapping with
+        ``"default": "auto"`` that fixes some layers: the best formats for `budget`.
+    budget
+        With "auto": limits on costs ("ebops", "adders", "bits") or on the loss of the merit
+        ("accuracy_drop"), as in ``{"ebops": 50_000}``; see `quant.search`.
     calibration
         Typical input: an array, ``{input: array}``, or an iterator of batches.
+    labels, merit
+        With "auto": the events' classes or targets, and the figure of merit ("accuracy",
+        "agreement", "auc", "efficiency@0.01", "mse", or a function of outputs and labels).
     clock_period, clock
         The clock's period in ns (by default 5), or its frequency as in "360 MHz".
     interval, latency
@@ -129,6 +141,7 @@ def convert(
         control=control,
         output=output,
     )
+    auto = parse_auto(precision, budget=budget, merit=merit, labels=labels, calibration=calibration)
     writer = _backend(backend)
     device = _device(part, writer)
     _check_name(name)
@@ -143,11 +156,13 @@ def convert(
         check_layers(options, imported)
         asked = any(given is not None for given in (inputs, outputs, precision, calibration))
         modes: dict[str, Any] = {}
-        typed = None
+        typed, front = None, None
         if asked or writer.needs_integers:
             say("choosing number formats")
-            modes, typed = _quantised(
+            modes, typed, front = _quantised(
                 imported,
+                auto,
+                say,
                 inputs=inputs,
                 outputs=outputs,
                 precision=precision,
@@ -167,6 +182,8 @@ def convert(
         )
         write_files(plan.files, partial)
         write_files(record_files(record, imported, typed), partial)
+        if front is not None:
+            write_files(front_files(front), partial / "synth")
         if isinstance(writer, Vitis) and typed is not None:
             write_files(ap_types_files(), partial / "firmware" / "ap_types")
             say("writing golden data for the test bench")
@@ -235,20 +252,26 @@ def _check_values(graph: Graph) -> None:
 
 def _quantised(
     imported: Graph,
+    auto: Auto | None,
+    say: Progress,
     *,
     inputs: Any,
     outputs: Any,
     precision: Any,
     calibration: Any,
-) -> tuple[dict[str, Any], Graph]:
-    """Return rounding and overflow by input, and the typed graph."""
-    wished = parse_precision(precision)
+) -> tuple[dict[str, Any], Graph, Front | None]:
+    """Return rounding and overflow by input, the typed graph, and the front of a search."""
+    wished = None if auto else parse_precision(precision)
     entering = parse_wires(inputs, imported.inputs, imported, "inputs")
     leaving = parse_wires(outputs, imported.outputs, imported, "outputs")
+    modes = {name: (wire.rounding, wire.overflow) for name, wire in entering.items()}
+    if auto is not None:
+        typed, front = searched(imported, auto, calibration, entering, leaving, progress=say)
+        return modes, typed, front
+    assert wished is not None
     data = None if calibration is None else read_calibration(calibration, imported)
-    prepared = prepare(imported)
-    typed, _ = choose(prepared, wished, entering, leaving, data, trees=trees)
-    return {name: (wire.rounding, wire.overflow) for name, wire in entering.items()}, typed
+    typed, _ = choose(prepare(imported), wished, entering, leaving, data, trees=trees)
+    return modes, typed, None
 
 
 def _settings(name: str, part: Part | None, options: Options) -> Settings:

@@ -35,6 +35,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "google.protobuf": ("synth/onnx/**",),
     "jinja2": ("backends/**",),
     "keras": ("synth/live/keras.py",),
+    "matplotlib": ("quant/allocate/plot.py",),
     "onnx": ("synth/onnx/**",),
     "rich": ("projects/**",),
     "torch": ("synth/live/torch.py",),

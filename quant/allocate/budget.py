@@ -56,9 +56,7 @@ class Budget:
 
     def met(self, costs: Mapping[str, float], drop: Certificate) -> bool:
         """Whether a design is within the budget; its drop must be so by one standard deviation."""
-        return self.affordable(costs) and (
-            self.drop is None or drop.drop + drop.error <= self.drop
-        )
+        return self.affordable(costs) and (self.drop is None or drop.drop + drop.error <= self.drop)
 
     def __str__(self) -> str:
         parts = [f"{name}={limit:g}" for name, limit in self.limits.items()]

@@ -1,7 +1,7 @@
 """What a design costs, from the products that it is made of.
 
-- **EBOPs** (effective bit operations, as HGQ counts them): over all multiplications, the bits of one
-  factor times the bits of the other. A variable has the bits of its format, sign included; a
+- **EBOPs** (effective bit operations, as HGQ counts them): over all multiplications, the bits of
+  one factor times the bits of the other. A variable has the bits of its format, sign included; a
   constant those between its outermost non-zero ones, so that 0 costs nothing and a power of two one
   bit.
 - **Adders**, two operands each: a constant factor is the sum of as many shifted copies as it has
@@ -83,7 +83,8 @@ class Product:
 
     def _total(self, x: Array, w: Array) -> Array:
         """Run the operation itself on what each factor counts."""
-        return self.op.evaluate(x[None].astype(np.float64), w[None].astype(np.float64))[0]
+        y = self.op.evaluate(x[None].astype(np.float64), w[None].astype(np.float64))
+        return np.asarray(y[0])
 
     @cached_property
     def ebops(self) -> int:

@@ -1,8 +1,8 @@
 """A short training against the float model: weights and biases, on the grids that they will have.
 
-No label is read: the loss is the divergence from the float model's scores. Forwards, every value is
-what the integers will be; backwards, rounding counts as the identity and saturation as constant (the
-straight-through estimator). Steps are Adam's, of a size that falls to zero along half a cosine.
+No label is read: the loss is the divergence from the float model's scores. Forwards, every value
+is what the integers will be; backwards, rounding counts as the identity and saturation as constant
+(the straight-through estimator). Steps are Adam's, of a size that falls to zero along half a cosine.
 """
 
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ class Schedule:
 
     steps: int = 400
     batch: int = 512
-    rate: float = 0.01
+    rate: float = 0.005
     seed: int = 0
 
 
@@ -43,6 +43,7 @@ def distil(
     simulator: Simulator,
     feeds: Mapping[str, Array],
     loss: Loss,
+    *,
     grids: Mapping[str, Grid],
     lattices: Mapping[str, Lattice],
     start: Mapping[str, Array],

@@ -98,14 +98,14 @@ def _unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
     return np.asarray(gradient.sum(axis=axes, keepdims=True))
 
 
-def _dense(op: Dense, operands: Sequence[Array], y: Array, g: Array) -> list[Array | None]:  # noqa: ARG001
+def _dense(op: Dense, operands: Sequence[Array], y: Array, g: Array) -> list[Array | None]:
     x, w = operands[0], operands[1][0]
     rows, flat = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
     parts: list[Array | None] = [(flat @ w.T).reshape(x.shape), (rows.T @ flat)[None]]
     return parts + [flat.sum(axis=0)[None] for _ in operands[2:]]
 
 
-def _conv(op: Conv, operands: Sequence[Array], y: Array, g: Array) -> list[Array | None]:  # noqa: ARG001
+def _conv(op: Conv, operands: Sequence[Array], y: Array, g: Array) -> list[Array | None]:
     x, w = operands[0], operands[1][0]
     windows = patches(x, op.window, fill=0)
     inner, each = w.shape[-2], w.shape[-1] // op.groups
@@ -129,22 +129,23 @@ def _gathered(spread: Array, shape: tuple[int, ...], window: Window) -> Array:
     rank = len(window.kernel)
     lead = shape[: len(shape) - rank - 1]
     padded = pad_spatial(np.zeros(shape, spread.dtype), window, 0)
-    any_lead = (slice(None),) * len(lead)
+    every: tuple[Any, ...] = (slice(None),) * len(lead)
     outs = spread.shape[len(lead) : len(lead) + rank]
     for tap in product(*map(range, window.kernel)):
-        at = tuple(
+        at: tuple[Any, ...] = tuple(
             slice(t * d, t * d + s * (n - 1) + 1, s)
             for t, d, s, n in zip(tap, window.dilations, window.strides, outs, strict=True)
         )
-        padded[(*any_lead, *at)] += spread[(*any_lead, *(slice(None),) * rank, *tap)]
-    inside = tuple(
+        shown: tuple[Any, ...] = (*every, *(slice(None),) * rank, *tap)
+        padded[every + at] += spread[shown]
+    inside: tuple[Any, ...] = tuple(
         slice(before, before + n)
         for (before, _), n in zip(window.pads, shape[len(lead) : -1], strict=True)
     )
-    return padded[(*any_lead, *inside)]
+    return np.asarray(padded[every + inside])
 
 
-def _pool(op: SumPool, operands: Sequence[Array], y: Array, g: Array) -> list[Array | None]:  # noqa: ARG001
+def _pool(op: SumPool, operands: Sequence[Array], y: Array, g: Array) -> list[Array | None]:
     (x,) = operands
     view = patches(x, op.window, fill=0)
     axes = op.axes()
@@ -162,7 +163,7 @@ def _max_pool(op: MaxPool, operands: Sequence[Array], y: Array, g: Array) -> lis
     return [_gathered(spread.astype(x.dtype), x.shape, op.window)]
 
 
-def _matmul(op: MatMul, operands: Sequence[Array], y: Array, g: Array) -> list[Array | None]:  # noqa: ARG001
+def _matmul(op: MatMul, operands: Sequence[Array], y: Array, g: Array) -> list[Array | None]:
     a, b = operands
     return [g @ np.swapaxes(b, -1, -2), np.swapaxes(a, -1, -2) @ g]
 
@@ -175,22 +176,23 @@ def _reduce(op: Reduce, operands: Sequence[Array], y: Array, g: Array) -> list[A
     return [share * (g / share.sum(axis=op.axes, keepdims=True))]
 
 
-def _movement(op: Movement, operands: Sequence[Array], y: Array, g: Array) -> list[Array | None]:  # noqa: ARG001
+def _movement(op: Movement, operands: Sequence[Array], y: Array, g: Array) -> list[Array | None]:
     sizes = [int(np.prod(x.shape[1:])) for x in operands]
     sources = op.sources(*[x.shape[1:] for x in operands]).ravel()
     flat, total = g.reshape(len(g), -1), np.zeros((len(g), sum(sizes)), g.dtype)
-    np.add.at(total, (slice(None), sources[sources >= 0]), flat[:, sources >= 0])
+    there = sources >= 0
+    np.add.at(total.T, sources[there], flat.T[there])
     ends = np.cumsum(sizes)[:-1]
     parts = np.split(total, ends, axis=1)
     return [p.reshape(len(g), *x.shape[1:]) for p, x in zip(parts, operands, strict=True)]
 
 
-def _transpose(op: Transpose, operands: Sequence[Array], y: Array, g: Array) -> list[Array | None]:  # noqa: ARG001
+def _transpose(op: Transpose, operands: Sequence[Array], y: Array, g: Array) -> list[Array | None]:
     inverse = np.argsort(op.permutation) + 1
     return [g.transpose(0, *inverse)]
 
 
-def _concat(op: Concat, operands: Sequence[Array], y: Array, g: Array) -> list[Array | None]:  # noqa: ARG001
+def _concat(op: Concat, operands: Sequence[Array], y: Array, g: Array) -> list[Array | None]:
     ends = np.cumsum([x.shape[op.axis] for x in operands])[:-1]
     return list(np.split(g, ends, axis=op.axis))
 
@@ -218,14 +220,14 @@ _BY_RESULT: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
 
 
 def _either(first: Callable[[Array, Array], Array]) -> Rule:
-    def rule(op: Op, operands: Sequence[Array], y: Array, g: Array) -> list[Array | None]:  # noqa: ARG001
+    def rule(op: Op, operands: Sequence[Array], y: Array, g: Array) -> list[Array | None]:
         chosen = first(operands[0], operands[1])
         return [g * chosen, g * ~chosen]
 
     return rule
 
 
-def _select(op: Op, operands: Sequence[Array], y: Array, g: Array) -> list[Array | None]:  # noqa: ARG001
+def _select(op: Op, operands: Sequence[Array], y: Array, g: Array) -> list[Array | None]:
     chosen = operands[0] != 0
     return [None, g * chosen, g * ~chosen]
 

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quant.allocate.cost import Cost, Design, Product
+from quant.allocate.cost import Design
 from quant.allocate.problem import Levels, Problem
 from quant.allocate.simulate import Grid
+from quant.allocate.sketch import Sketch
 from synth.exact import Array
 
 __all__ = ["FINEST", "Stop", "descend"]
@@ -40,7 +41,7 @@ class Stop:
 
 def descend(
     problem: Problem,
-    cost: Cost,
+    cost: Callable[[Design], float],
     known: list[Stop],
     passed: Callable[[list[Stop]], None],
 ) -> list[Stop]:
@@ -60,9 +61,10 @@ def descend(
 
 
 class _Walk:
-    def __init__(self, problem: Problem, cost: Cost, known: list[Stop]) -> None:
-        self.problem, self.cost = problem, cost
-        self._products: dict[tuple[str, tuple[float, ...]], Product] = {}
+    def __init__(
+        self, problem: Problem, cost: Callable[[Design], float], known: list[Stop]
+    ) -> None:
+        self.problem, self.cost, self.sketch = problem, cost, Sketch(problem)
         self._events()
         self.path = list(known)
         start = known[-1].levels if known else dict.fromkeys(problem.variables, FINEST)
@@ -80,7 +82,7 @@ class _Walk:
         problem = self.problem
         held = sum(int(np.prod(problem.graph.types[n].shape)) for n in problem.graph.computed())
         total = len(next(iter(problem.sample.values())))
-        wanted = int(np.clip(_ELEMENTS // max(held, 1), 128, 2048))
+        wanted = int(np.clip(_ELEMENTS // max(held, 1), 128, 1024))
         self._events_taken = slice(0, total, max(1, total // wanted))
         self.feeds = {name: x[self._events_taken] for name, x in problem.sample.items()}
         self.target = problem.loss.take(self._events_taken)
@@ -92,7 +94,10 @@ class _Walk:
         self.grids: dict[str, Grid] = problem.simulator.grids(formats)
         self.constants = problem.start
         for kernel in problem.kernels:
-            self.constants = {**self.constants, **problem.candidate(kernel, self.levels[kernel])}
+            self.constants = {
+                **self.constants,
+                **self.sketch.candidate(kernel, self.levels[kernel]),
+            }
         self.values = problem.simulator.run(self.feeds, self.grids, self.constants)
         self.loss = self.target.value(self.values)
         self.now = self.cost(self._design(self.levels))
@@ -135,7 +140,7 @@ class _Walk:
     ) -> tuple[Mapping[str, Grid], Mapping[str, Array], dict[str, Array]]:
         problem, grids, constants = self.problem, self.grids, self.constants
         if name in problem.kernels:
-            fresh = problem.candidate(name, level)
+            fresh = self.sketch.candidate(name, level)
             constants = {**constants, **fresh}
             changed = list(fresh)
         else:
@@ -156,4 +161,4 @@ class _Walk:
         self.now = self.cost(self._design(self.levels))
 
     def _design(self, levels: Levels) -> Design:
-        return self.problem.sketched(levels)
+        return self.sketch.design(levels)

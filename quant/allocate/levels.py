@@ -77,7 +77,6 @@ class Activation:
         tails.append(np.zeros(len(seen)))
         return cls(bool(x.min() < 0), seen, first, np.stack(tails), rms(derivative), rank)
 
-
     def with_still(self, still: Array) -> "Activation":
         """Give channels that never change in the data the range of the largest that does."""
         if still.all() or not still.any():
@@ -112,7 +111,8 @@ class Kernel:
 def rms(x: Array) -> Array:
     """Return the root mean square over all axes but the last."""
     rows = _rows(x)
-    return np.sqrt(np.einsum("ij,ij->j", rows, rows, dtype=np.float64) / len(rows))
+    squares = np.einsum("ij,ij->j", rows, rows, dtype=np.float64)
+    return np.asarray(np.sqrt(squares / len(rows)))
 
 
 def _rows(x: Array) -> Array:

@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from synth.exact import Array
+from synth.ir.ops import Reduce
 
 __all__ = ["Kind", "Loss"]
 
@@ -79,10 +80,14 @@ class Loss:
         return seeds
 
 
+# These are quick on a short last axis.
+_LARGEST, _SUM = Reduce("max", (-1,)), Reduce("sum", (-1,))
+
+
 def _probabilities(kind: Kind, scores: Array) -> Array:
     if kind == "softmax":
-        e = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        return np.asarray(e / e.sum(axis=-1, keepdims=True))
+        e = np.exp(scores - _LARGEST.evaluate(scores))
+        return np.asarray(e / _SUM.evaluate(e))
     if kind == "sigmoid":
         return np.asarray(1 / (1 + np.exp(-np.clip(scores, -60, 60))))
     return scores
@@ -93,8 +98,8 @@ def _variance(target: Array) -> float:
 
 
 def _log_softmax(x: Array) -> Array:
-    x = x - x.max(axis=-1, keepdims=True)
-    return np.asarray(x - np.log(np.exp(x).sum(axis=-1, keepdims=True)))
+    x = x - _LARGEST.evaluate(x)
+    return np.asarray(x - np.log(_SUM.evaluate(np.exp(x))))
 
 
 def _softmax_divergence(target: Array, got: Array) -> Array:
@@ -105,9 +110,7 @@ def _softmax_divergence(target: Array, got: Array) -> Array:
 def _sigmoid_divergence(target: Array, got: Array) -> Array:
     p = _probabilities("sigmoid", target)
     # log(1 + exp x) - p x is the cross-entropy; its minimum is at x = target.
-    return np.asarray(
-        np.logaddexp(0, got) - np.logaddexp(0, target) - p * (got - target)
-    )
+    return np.asarray(np.logaddexp(0, got) - np.logaddexp(0, target) - p * (got - target))
 
 
 def _square_divergence(target: Array, got: Array) -> Array:

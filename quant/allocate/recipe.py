@@ -2,10 +2,9 @@
 
 Layer by layer, with the inputs that the quantised layers before it give: refit the weights, round
 them with error feedback, and let the bias take up what is left of the mean (sequential bias
-correction). Then a short training of all constants at once, kept if it helps on other events.
+correction). Then a short training of all constants at once, kept if it helps.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,20 +12,12 @@ import numpy as np
 from quant.allocate.cost import Design
 from quant.allocate.distil import Schedule, distil
 from quant.allocate.levels import bias_lattice, kernel_lattice
-from quant.allocate.losses import Loss
-from quant.allocate.problem import (
-    Layer,
-    Levels,
-    Problem,
-    fed_back,
-    grouped_rows,
-    moments_of,
-    stride,
-)
-from quant.allocate.rounding import Lattice, refitted
-from quant.allocate.simulate import Choice, Grid, decoded
+from quant.allocate.moments import Inputs, Layer, fed_back, inputs_of, mean_results, refit, some
+from quant.allocate.problem import Levels, Problem
+from quant.allocate.rounding import Lattice
+from quant.allocate.simulate import Choice
+from quant.allocate.sketch import design
 from synth.exact import Array
-from synth.fixed import Format
 
 __all__ = ["Recipe", "Result", "apply"]
 
@@ -41,13 +32,16 @@ class Recipe:
         Fit weights to the quantised inputs before they are rounded.
     feedback
         Hand rounding errors on; else to nearest.
+    correct
+        Let biases take up the mean.
     schedule
         Of the training; None for none.
     """
 
     refit: bool = True
     feedback: bool = True
-    schedule: Schedule | None = Schedule()
+    correct: bool = True
+    schedule: Schedule | None = None
 
 
 @dataclass(frozen=True)
@@ -64,34 +58,39 @@ def apply(problem: Problem, levels: Levels, recipe: Recipe) -> Result:
     work = _Work(problem, levels, recipe)
     for layer in problem.layers:
         work.layer(layer)
-    work.train()
+    if recipe.schedule is not None:
+        work.train(recipe.schedule)
     return work.result()
 
 
 class _Work:
     def __init__(self, problem: Problem, levels: Levels, recipe: Recipe) -> None:
         self.problem, self.levels, self.recipe = problem, levels, recipe
-        self.formats: dict[str, Format] = problem.formats(levels)
-        self.grids: dict[str, Grid] = problem.simulator.grids(self.formats)
-        self.constants = {name: decoded(codes) for name, codes in problem.defaults.items()}
+        self.formats = problem.formats(levels)
+        self.grids = problem.simulator.grids(self.formats)
+        self.constants = problem.start
+        self.producers = problem.graph.producers()
         self.lattices: dict[str, Lattice] = {}
         self.values = problem.simulator.run(problem.sample, self.grids, self.constants)
 
     def layer(self, layer: Layer) -> None:
-        problem, level = self.problem, self.levels[layer.kernel]
-        known = problem.kernels[layer.kernel]
-        lattice = kernel_lattice(known, level)
+        problem, x = self.problem, self.values[layer.x]
+        known, level = problem.kernels[layer.kernel], self.levels[layer.kernel]
         w = problem.graph.constants[layer.kernel].astype(np.float64)
-        target, terms = self._fitted(layer, w), None
-        moments = None
-        if self.recipe.feedback:
-            moments = moments_of(layer, self.values[layer.x], w.shape)
-        rounded = np.ldexp(fed_back(target, moments, lattice), -lattice.frac)
+        y = problem.values[layer.node.output]
+        target = refit(layer, x, y, w) if self.recipe.refit else w
+        inputs = inputs_of(layer, x, w.shape)
+        lattice = kernel_lattice(known, level)
+        nearest = Inputs(inputs.means, inputs.moments if self.recipe.feedback else None)
+        rounded = np.ldexp(fed_back(target, nearest, lattice), -lattice.frac)
         changed = [layer.kernel]
         self._set(layer.kernel, rounded, lattice)
         if layer.bias is not None:
-            finest = int(np.max(self._frac(layer.x))) + int(lattice.frac.max())
-            terms = self._bias(layer, rounded)
+            finest = self._frac(layer.x) + int(lattice.frac.max())
+            terms = problem.graph.constants[layer.bias].astype(np.float64)
+            if self.recipe.correct:
+                rows = some(layer, y).reshape(-1, y.shape[-1])
+                terms = rows.mean(axis=0, dtype=np.float64) - mean_results(inputs, rounded)
             self._set(layer.bias, terms, bias_lattice(known, level, finest))
             changed.append(layer.bias)
         self.values = problem.simulator.run(
@@ -102,72 +101,35 @@ class _Work:
         self.lattices[name] = lattice
         self.constants[name] = lattice.values(values)
 
-    def _frac(self, name: str) -> Array:
-        """Return the fraction bits of the cast behind which a value lies; movements keep them."""
-        producers = self.problem.graph.producers()
-        while name not in self.formats:
-            name = producers[name].inputs[0]
-        return np.asarray(self.formats[name].type.frac)
+    def _frac(self, name: str) -> int:
+        """Return the finest fraction bits of the casts behind which a value lies."""
+        if name in self.formats:
+            return int(np.max(self.formats[name].type.frac))
+        inputs = self.producers[name].inputs
+        computed = [x for x in inputs if x not in self.problem.graph.constants]
+        return max((self._frac(x) for x in computed), default=0)
 
-    def _fitted(self, layer: Layer, w: Array) -> Array:
-        if not self.recipe.refit or np.prod(w.shape[:-1]) > _LARGEST_FIT:
-            return w
-        flat = w.reshape(-1, w.shape[-1])
-        got = grouped_rows(layer, self.values[layer.x], w.shape)
-        y = self._targets(layer)
-        each, parts = w.shape[-1] // len(got), []
-        for g, rows in enumerate(got):
-            own = slice(g * each, (g + 1) * each)
-            wanted = y[:, own]
-            if layer.bias is not None:
-                rows, wanted = rows - rows.mean(axis=0), wanted - wanted.mean(axis=0)
-            moments, cross = rows.T @ rows / len(rows), rows.T @ wanted / len(rows)
-            parts.append(refitted(moments, cross, flat[:, own]))
-        return np.concatenate(parts, axis=1).reshape(w.shape)
-
-    def _targets(self, layer: Layer) -> Array:
-        """Return the float layer's results at the positions that `grouped_rows` takes."""
-        y = self.problem.values[layer.node.output]
-        rows = y.reshape(-1, y.shape[-1])
-        return rows[:: stride(len(rows))].astype(np.float64)
-
-    def _bias(self, layer: Layer, rounded: Array) -> Array:
-        """Return the terms that give each output the float layer's mean."""
-        got = grouped_rows(layer, self.values[layer.x], rounded.shape)
-        flat, each = rounded.reshape(-1, rounded.shape[-1]), rounded.shape[-1] // len(got)
-        sums = [
-            rows.mean(axis=0) @ flat[:, g * each : (g + 1) * each] for g, rows in enumerate(got)
-        ]
-        if not self.recipe.refit and not self.recipe.feedback:
-            assert layer.bias is not None
-            return self.problem.graph.constants[layer.bias].astype(np.float64)
-        return self._targets(layer).mean(axis=0) - np.concatenate(sums)
-
-    def train(self) -> None:
+    def train(self, schedule: Schedule) -> None:
         """Train all constants, and keep the outcome where it is better."""
-        problem, schedule = self.problem, self.recipe.schedule
-        if schedule is None:
-            return
-        loss = problem.loss
+        problem, (feeds, target) = self.problem, self.problem.lessons
         trained = distil(
             problem.simulator,
-            problem.sample,
-            loss,
-            self.grids,
-            self.lattices,
-            self.constants,
-            schedule,
+            feeds,
+            target,
+            grids=self.grids,
+            lattices=self.lattices,
+            start=self.constants,
+            schedule=schedule,
         )
         constants = {**self.constants, **trained}
         values = problem.simulator.run(problem.sample, self.grids, constants)
-        if loss.value(values) < loss.value(self.values):
+        if problem.loss.value(values) < problem.loss.value(self.values):
             self.constants, self.values = constants, values
 
     def result(self) -> Result:
-        codes = {name: lattice.common(self.constants[name]) for name, lattice in self.lattices.items()}
+        codes = {
+            name: lattice.common(self.constants[name]) for name, lattice in self.lattices.items()
+        }
         chosen = {name: self.formats[name] for name in self.problem.activations}
-        design = self.problem.design(self.formats, {name: c for name, (c, _) in codes.items()})
-        return Result(Choice(chosen, codes), design, self.problem.loss.value(self.values))
-
-
-_LARGEST_FIT = 2048
+        made = design(self.problem, self.formats, {name: c for name, (c, _) in codes.items()})
+        return Result(Choice(chosen, codes), made, self.problem.loss.value(self.values))

@@ -6,7 +6,6 @@ there than it is; so the last one is looked at once, when everything is settled.
 """
 
 import hashlib
-import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -25,12 +24,12 @@ from quant.allocate.merit import Certificate, Merit, certified, find_merit
 from quant.allocate.problem import Levels, Problem, check_searchable, scores_of
 from quant.allocate.recipe import Recipe, Result, apply
 from quant.allocate.simulate import Choice, Simulator, decoded
-from quant.allocate.splits import deal, read_labels
+from quant.allocate.splits import Split, deal, read_labels
 from quant.allocate.store import choice_from, choice_to, read_state, write_state
 from quant.calibrate import read_calibration
 from quant.precision import Precision
 from quant.quantise import Wishes, quantise
-from synth.errors import PrecisionError, SettingsError
+from synth.errors import PrecisionError
 from synth.evaluate import Evaluator, one_blas_thread
 from synth.exact import Array
 from synth.fixed import Format
@@ -44,6 +43,8 @@ Progress = Callable[[str], None]
 
 _POINTS = 8
 """Points of the path that the recipe is applied to, before the budget asks for more."""
+_LOST = 0.4
+"""A loss before the recipe from which no training brings much back."""
 _TRIES = 4
 """Points more that are tried to come close to the budget."""
 
@@ -113,7 +114,7 @@ def search(
     with one_blas_thread():
         for line in problem.remarks:
             say(line)
-        work = _Search(problem, wanted, merit, judge, certify, say, executor)
+        work = _Search(problem, wanted, merit, (judge, certify), (say, executor))
         work.open(resume, _key(graph, given, answers, wanted, merit, seed))
         work.walk()
         work.points()
@@ -178,23 +179,22 @@ class _Search:
         problem: Problem,
         budget: Budget,
         merit: Any,
-        judge: Any,
-        certify: Any,
-        say: Progress,
-        executor: Executor | None,
+        splits: tuple[Split, Split],
+        around: tuple[Progress, Executor | None],
     ) -> None:
-        self.problem, self.budget, self.say, self.executor = problem, budget, say, executor
-        self.judge, self.certify = judge, certify
+        self.problem, self.budget = problem, budget
+        self.judge, self.certify = splits
+        self.say, self.executor = around
         self.path: list[Stop] = []
         self.found: dict[int, Point] = {}
         self.file: Path | None = None
         self.key = ""
         full = Simulator(problem.full)
-        values = full.run(judge.data)
+        values = full.run(self.judge.data)
         self.target = Loss(problem.scores, {name: values[name] for name in problem.scores})
         self.expected = _outputs(problem.full, values)
         self.merit: Merit = find_merit(
-            merit, judge.labels, self.expected, decides=_decides(problem)
+            merit, self.judge.labels, self.expected, decides=_decides(problem)
         )
         self.simulator = full
 
@@ -242,18 +242,28 @@ class _Search:
             self._work([wanted])
 
     def _closer(self) -> int | None:
-        """Return the step that could come closer to the budget; None if there is none."""
+        """Return the step that could come closer to the budget; None if there is none.
+
+        Costs before the recipe tell nearly where a limit is met; a drop is found by bisection.
+        """
         met = [i for i, p in self.found.items() if self.budget.met(p.costs, p.drop)]
         if self.budget.limits:
-            # The finest that meets it, against the coarsest finer one that does not.
             first = min(met, default=len(self.path))
-            beyond = [i for i, p in self.found.items() if i < first and not self._meets(p)]
-            last = max(beyond, default=-1)
+            missed = [i for i, p in self.found.items() if i < first and not self._meets(p)]
+            last = max(missed, default=-1)
+            inside = [i for i in range(last + 1, first) if self.path[i].cost <= self.within]
+            wanted = inside[0] if inside else first
         else:
             last = max(met, default=-1)
             first = min((i for i in self.found if i > last), default=len(self.path))
-        middle = (first + last) // 2
-        return middle if last < middle < first and middle not in self.found else None
+            wanted = (first + last) // 2
+        return wanted if last < wanted < first and wanted not in self.found else None
+
+    @property
+    def within(self) -> float:
+        """The cost of a path's step that meets all limits just so."""
+        count = len(self.budget.limits)
+        return 1.0 if count == 1 else count * (1 + 1e-2)
 
     def _meets(self, point: Point) -> bool:
         return self.budget.affordable(point.costs)
@@ -285,9 +295,7 @@ class _Search:
         problem = self.problem
         formats = {**problem.fixed, **choice.activations}
         constants = {n: decoded(c) for n, c in {**problem.defaults, **choice.constants}.items()}
-        values = self.simulator.run(
-            self.judge.data, self.simulator.grids(formats), constants
-        )
+        values = self.simulator.run(self.judge.data, self.simulator.grids(formats), constants)
         got = _outputs(problem.full, values)
         drop = certified(self.merit, self.expected, got, self._labels(self.judge, self.expected))
         loss = self.target.value(values)
@@ -295,7 +303,7 @@ class _Search:
         self.found[step] = point
         return point
 
-    def _labels(self, part: Any, expected: Any) -> Any:
+    def _labels(self, part: Split, expected: Any) -> Any:
         return expected if part.labels is None else part.labels
 
     def front(self) -> Front:
@@ -335,13 +343,8 @@ def _decides(problem: Problem) -> bool:
 
 
 def _spread(path: Sequence[Stop], count: int) -> list[int]:
-    """Return steps that are evenly spaced in the logarithm of cost, where something is lost."""
-    costs = [max(stop.cost, 1e-12) for stop in path]
-    top, bottom = math.log(costs[0]), math.log(costs[-1])
-    chosen = set()
-    for i in range(count):
-        wanted = math.exp(top + (bottom - top) * i / max(count - 1, 1))
-        chosen.add(min(range(len(path)), key=lambda k: abs(math.log(costs[k]) - math.log(wanted))))
-    return sorted(chosen)
-
-
+    """Return steps that are evenly spaced in the logarithm of cost, while something is kept."""
+    kept = [i for i, s in enumerate(path) if s.cost > 0 and (s.loss < _LOST or i == 0)]
+    costs = np.log([path[i].cost for i in kept])
+    wanted = np.linspace(costs[0], costs[-1], count)
+    return sorted({kept[int(np.abs(costs - one).argmin())] for one in wanted})

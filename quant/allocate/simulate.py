@@ -52,7 +52,7 @@ class Grid:
         np.floor(y, out=y)
         np.clip(y, self.least, self.most, out=y)
         y *= self.step
-        return y
+        return np.asarray(y)
 
 
 def decoded(codes: Codes, dtype: Any = np.float64) -> Array:
@@ -121,9 +121,7 @@ class Simulator:
             values[node.output] = grids[node.output].snap(y) if node.output in grids else y
         return values
 
-    def _on_grid(
-        self, name: str, feeds: Mapping[str, Array], grids: Mapping[str, Grid]
-    ) -> Array:
+    def _on_grid(self, name: str, feeds: Mapping[str, Array], grids: Mapping[str, Grid]) -> Array:
         x = np.asarray(feeds[name], self.dtype)
         return grids[name].snap(x) if name in grids else x
 
