@@ -8,9 +8,10 @@
   non-zero digits in canonical signed form; a sum of n copies and terms has n - 1 adders. A product
   of two variables has as many copies as its narrower factor has bits. Sums and pools add their own.
   Shared subexpressions would save some of them: this is the graph before any are shared.
-- **Weight bits** and **activation bits**: of constants the widest of a channel times its weights,
-  as a memory would hold them (codes without the zeros that a channel shares), of variables the
-  bits of each value that a cast, an input or a table hands on; **bits** is their sum.
+- **Weight bits** and **activation bits**: of kernels the widest weight of a channel times its
+  weights, as a memory would hold them (sign included, without zeros that all of them share); of
+  variables the bits of each value that a cast, an input or a table hands on. **Bits** is the sum of
+  both and of the biases' bits.
 
 Everything is counted for one event, up to the scores. `COSTS` is open: a cost is a function of a
 `Design`, which can give the typed graph as well, so that estimates of LUTs and latency can join.
@@ -108,8 +109,13 @@ class Product:
 
     @cached_property
     def weight_bits(self) -> int:
-        """Bits of the constants in a memory, each channel as wide as its widest."""
-        return sum(_stored(a) for a in (self.codes, self.bias) if a is not None)
+        """Bits of the factors in a memory, each channel as wide as its widest."""
+        return 0 if self.codes is None else _stored(self.codes)
+
+    @cached_property
+    def bias_bits(self) -> int:
+        """Bits of the constant terms, each as wide as it has to be."""
+        return 0 if self.bias is None else _stored(self.bias)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,6 +147,11 @@ def _weight_bits(design: Design) -> float:
     return sum(p.weight_bits for p in design.products.values())
 
 
+def _bits(design: Design) -> float:
+    biases = sum(p.bias_bits for p in design.products.values())
+    return _weight_bits(design) + biases + _activation_bits(design)
+
+
 def _activation_bits(design: Design) -> float:
     return sum(int(bits.sum()) for bits in design.activations.values())
 
@@ -149,7 +160,7 @@ COSTS: Mapping[str, Cost] = MappingProxyType(
     {
         "ebops": lambda d: sum(p.ebops for p in d.products.values()),
         "adders": lambda d: sum(p.adders for p in d.products.values()) + d.sums,
-        "bits": lambda d: _weight_bits(d) + _activation_bits(d),
+        "bits": _bits,
         "weight_bits": _weight_bits,
         "activation_bits": _activation_bits,
     }

@@ -2,7 +2,8 @@
 
 A step lowers the level of one tensor by one, two or three half bits: looking further ahead than one
 half bit finds savings behind a first half that saves nothing (a clipped bit, a channel that has to
-become constant). Scores grow stale as other tensors move; as in lazy greedy selection (Minoux,
+become constant). Where the path crosses a budget's limit, the single move that lands
+just within it is noted beside the path, as steps are coarse there. Scores grow stale as other tensors move; as in lazy greedy selection (Minoux,
 1978) only the best of the stale ones is measured again, until the best is fresh.
 """
 
@@ -23,6 +24,8 @@ __all__ = ["FINEST", "Stop", "descend"]
 FINEST = 9.0
 _COARSEST = -3.0
 _STEPS = (0.5, 1.0, 1.5)
+_LANDINGS = 12
+"""Quarters of a bit by which a landing lowers one level at the most."""
 _WORST_LOSS = 1.0
 _ELEMENTS = 1 << 23
 """Elements of all values of the events that judge a step."""
@@ -44,6 +47,7 @@ def descend(
     cost: Callable[[Design], float],
     known: list[Stop],
     passed: Callable[[list[Stop]], None],
+    within: float = 0.0,
 ) -> list[Stop]:
     """Return the whole path, from the finest levels to where nothing is left to save.
 
@@ -53,8 +57,10 @@ def descend(
         A part of the path that an earlier search went; it goes on from there.
     passed
         Called with the path after each step.
+    within
+        The cost at which a landing is looked for.
     """
-    walk = _Walk(problem, cost, known)
+    walk = _Walk(problem, cost, known, within)
     while walk.step():
         passed(walk.path)
     return walk.path
@@ -62,8 +68,13 @@ def descend(
 
 class _Walk:
     def __init__(
-        self, problem: Problem, cost: Callable[[Design], float], known: list[Stop]
+        self,
+        problem: Problem,
+        cost: Callable[[Design], float],
+        known: list[Stop],
+        within: float = 0.0,
     ) -> None:
+        self.within = within
         self.problem, self.cost, self.sketch = problem, cost, Sketch(problem)
         self._events()
         self.path = list(known)
@@ -100,7 +111,7 @@ class _Walk:
             }
         self.values = problem.simulator.run(self.feeds, self.grids, self.constants)
         self.loss = self.target.value(self.values)
-        self.now = self.cost(self._design(self.levels))
+        self.now = self.cost(self.sketch.design(self.levels))
 
     def step(self) -> bool:
         """Take the best step; return whether there was one."""
@@ -112,12 +123,32 @@ class _Walk:
                 self._push(index)
                 continue
             name = self.problem.variables[index]
+            before, landing = self.now, self._landing(name, size)
             self._move(name, size)
+            if landing is not None and before > self.within >= self.now:
+                self.path.append(landing)
             self._stamp += 1
             self._push(index)
             self.path.append(Stop(dict(self.levels), self.now, self.loss))
             return self.loss < _WORST_LOSS
         return False
+
+    def _landing(self, name: str, size: float) -> Stop | None:
+        """Return the move that meets the limit at the least loss, if the step would cross it."""
+        after = {**self.levels, name: self.levels[name] - size}
+        if self.now <= self.within or self.cost(self.sketch.design(after)) > self.within:
+            return None
+        found = []
+        for other in self.problem.variables:
+            for quarter in range(1, _LANDINGS + 1):
+                levels = {**self.levels, other: self.levels[other] - quarter / 4}
+                cost = self.cost(self.sketch.design(levels))
+                if cost <= self.within:
+                    loss = self.target.value(self._tried(other, levels[other])[2])
+                    found.append((loss, cost, other, levels))
+                    break
+        loss, cost, _, levels = min(found, key=lambda one: one[:3])
+        return Stop(levels, cost, loss)
 
     def _push(self, index: int) -> None:
         name = self.problem.variables[index]
@@ -129,7 +160,7 @@ class _Walk:
         level = self.levels[name] - size
         if level < _COARSEST:
             return np.inf
-        saved = self.now - self.cost(self._design({**self.levels, name: level}))
+        saved = self.now - self.cost(self.sketch.design({**self.levels, name: level}))
         if saved <= 0:
             return np.inf
         values = self._tried(name, level)[2]
@@ -158,7 +189,4 @@ class _Walk:
         self.grids, self.constants = dict(grids), dict(constants)
         self.levels[name] = level
         self.loss = self.target.value(self.values)
-        self.now = self.cost(self._design(self.levels))
-
-    def _design(self, levels: Levels) -> Design:
-        return self.sketch.design(levels)
+        self.now = self.cost(self.sketch.design(self.levels))

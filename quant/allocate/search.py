@@ -229,7 +229,9 @@ class _Search:
                 self.say(f"step {len(path)}: loss {path[-1].loss:.2e}")
                 self._save()
 
-        self.path = descend(self.problem, self.budget.scalar, self.path, passed)
+        self.path = descend(
+            self.problem, self.budget.scalar, self.path, passed, self.within
+        )
         self._save()
 
     def points(self) -> None:
@@ -263,6 +265,8 @@ class _Search:
     def within(self) -> float:
         """The cost of a path's step that meets all limits just so."""
         count = len(self.budget.limits)
+        if count == 0:
+            return 0.0
         return 1.0 if count == 1 else count * (1 + 1e-2)
 
     def _meets(self, point: Point) -> bool:
