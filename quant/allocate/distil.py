@@ -26,7 +26,7 @@ class Schedule:
     Attributes
     ----------
     steps, batch
-        Batches, and events of each.
+        Batches, and the most events of each.
     rate
         The first step, in units of a constant's root mean square.
     seed
@@ -81,10 +81,15 @@ def _passing(values: Mapping[str, Array], grids: Mapping[str, Grid]) -> dict[str
     return found
 
 
+_BATCHES = 8
+"""Into how many batches the events are dealt at the least."""
+
+
 def _batches(events: int, schedule: Schedule) -> list[Array]:
     """Return the events of each step: one random order after another."""
     rng = np.random.default_rng(schedule.seed)
-    size = min(schedule.batch, events)
+    # Of few events small batches: as many steps, and not hundreds of times the same events.
+    size = min(schedule.batch, max(events // _BATCHES, 1))
     rounds = -(-schedule.steps * size // events)
     order = np.concatenate([rng.permutation(events) for _ in range(rounds)])
     return [order[i * size : (i + 1) * size] for i in range(schedule.steps)]

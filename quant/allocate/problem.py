@@ -281,7 +281,7 @@ def check_searchable(problem: Problem) -> None:
             f"{problem.full}: precision='auto' searches networks, and the model holds trees, whose "
             "formats follow from calibration alone: leave precision and budget out"
         )
-    if not problem.kernels:
+    if not problem.layers:
         raise UnsupportedOp(
             f"{problem.full}: precision='auto' chooses formats of kernels, and the model has no "
             "dense layer or convolution whose weights are free; give a precision instead"

@@ -11,12 +11,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from quant.allocate.cost import outer_bits
 from synth.exact import Array
 
 __all__ = ["Lattice", "error_feedback", "refitted"]
 
 _DAMPING = 1e-2
 """Of the mean second moment: what is seen in few events must not turn weights over."""
+
+
+_TABLED = 1 << 10
+_OUTER = outer_bits(np.arange(_TABLED + 1)).astype(np.float64)
+
+
+def _bits(codes: Array) -> Array:
+    """Return the bits of codes; a large one has as many as its neighbours, near enough."""
+    return np.asarray(_OUTER[np.minimum(np.abs(codes), _TABLED).astype(np.int64)])
 
 
 @dataclass(frozen=True)
@@ -29,21 +39,33 @@ class Lattice:
         Fraction bits of each.
     most
         The largest code.
+    thrift
+        What a bit of a code is worth, in squares of its LSB.
     """
 
     frac: Array
     most: int = (1 << 20) - 1
+    thrift: float = 0.1
 
     def round(self, w: Array) -> Array:
-        """Return the nearest codes, in floats; magnitudes are limited symmetrically."""
-        return np.clip(np.rint(np.ldexp(w, self.frac)), -self.most, self.most)
+        """Return the best codes, in floats; magnitudes are limited symmetrically.
+
+        Of the two neighbours of a value the one of the lesser ``error**2 + thrift * bits``, the
+        error in units of the LSB: a code of fewer bits is worth being a little farther away.
+        """
+        x = np.clip(np.ldexp(w, self.frac), -self.most, self.most)
+        low = np.floor(x)
+        part = x - low
+        # (1 - part)**2 - part**2 = 1 - 2 part
+        dearer = 1 - 2 * part + self.thrift * (_bits(low + 1) - _bits(low))
+        return np.asarray(low + (dearer < 0))
 
     def values(self, w: Array) -> Array:
-        """Return the nearest values that codes stand for."""
+        """Return the values that the best codes stand for."""
         return np.ldexp(self.round(w), -self.frac)
 
     def common(self, w: Array) -> tuple[Array, int]:
-        """Return the nearest codes as integers of the finest LSB, and its fraction bits."""
+        """Return the best codes as integers of the finest LSB, and its fraction bits."""
         finest = int(self.frac.max(initial=0))
         codes = np.ldexp(self.round(w), finest - self.frac)
         return codes.astype(np.int64), finest

@@ -29,7 +29,7 @@ from quant.allocate.store import choice_from, choice_to, read_state, write_state
 from quant.calibrate import read_calibration
 from quant.precision import Precision
 from quant.quantise import Wishes, quantise
-from synth.errors import PrecisionError
+from synth.errors import CalibrationError, PrecisionError
 from synth.evaluate import Evaluator, one_blas_thread
 from synth.exact import Array
 from synth.fixed import Format
@@ -123,6 +123,12 @@ def search(
 
 def _check(problem: Problem, budget: Budget) -> None:
     check_searchable(problem)
+    for name, x in problem.sample.items():
+        if name in problem.activations and (x == x[:1]).all():
+            raise CalibrationError(
+                f"every feature of input {name!r} is constant in the calibration data, so nothing "
+                "is known of its range: give typical data, or its wire (inputs={...})"
+            )
     for name in budget.limits:
         free = problem.activations if name == "activation_bits" else problem.kernels
         if not free:
@@ -229,9 +235,7 @@ class _Search:
                 self.say(f"step {len(path)}: loss {path[-1].loss:.2e}")
                 self._save()
 
-        self.path = descend(
-            self.problem, self.budget.scalar, self.path, passed, self.within
-        )
+        self.path = descend(self.problem, self.budget.scalar, self.path, passed, self.within)
         self._save()
 
     def points(self) -> None:
