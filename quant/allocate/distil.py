@@ -1,8 +1,8 @@
 """A short training against the float model: weights and biases, on the grids that they will have.
 
 No label is read: the loss is the divergence from the float model's scores. Forwards, every value
-is what the integers will be; backwards, rounding counts as the identity and saturation as constant
-(the straight-through estimator). Steps are Adam's, of a size that falls to zero along half a cosine.
+is what the integers will be; backwards, rounding counts as the identity and saturation as a
+constant (the straight-through estimator). Steps are Adam's, and shrink to zero along half a cosine.
 """
 
 from collections.abc import Mapping

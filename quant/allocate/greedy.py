@@ -2,9 +2,10 @@
 
 A step lowers the level of one tensor by one, two or three half bits: looking further ahead than one
 half bit finds savings behind a first half that saves nothing (a clipped bit, a channel that has to
-become constant). Where the path crosses a budget's limit, the single move that lands
-just within it is noted beside the path, as steps are coarse there. Scores grow stale as other tensors move; as in lazy greedy selection (Minoux,
-1978) only the best of the stale ones is measured again, until the best is fresh.
+become constant). Where the path crosses a budget's limit, the single move that lands just within it
+is noted beside the path, as steps are coarse there. Scores grow stale as other tensors move; as in
+lazy greedy selection (Minoux, 1978) only the best of the stale ones is measured again, until the
+best is fresh.
 """
 
 import heapq
