@@ -4,6 +4,7 @@ The large network is 16-256-256-128-5 with random weights, on the jets; processe
 The seconds of the CPU are printed beside those of the clock, as other work may share the cores.
 """
 
+import itertools
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -23,7 +24,7 @@ def large() -> Graph:
     rng = np.random.default_rng(0)
     build = Builder("large", Stage.IMPORTED)
     x = build.input("x", Tensor((SIZES[0],)))
-    for i, (k, m) in enumerate(zip(SIZES, SIZES[1:], strict=False)):
+    for i, (k, m) in enumerate(itertools.pairwise(SIZES)):
         w = rng.normal(size=(k, m)).astype(np.float32) * np.float32(np.sqrt(2 / k))
         kernel = build.constant(w, name=f"w{i}", origin=Origin(f"fc{i}", "weight"))
         bias = build.constant(

@@ -19,7 +19,7 @@ from tests.synth.support import fixed
 
 @given(st.integers(-(1 << 40), 1 << 40))
 def test_bits_and_digits_are_those_of_the_definition(code: int) -> None:
-    text = bin(abs(code))[2:].strip("0")
+    text = f"{abs(code):b}".strip("0")
     assert int(outer_bits(np.array([code]))[0]) == len(text)
     digits, rest = 0, abs(code)
     while rest:

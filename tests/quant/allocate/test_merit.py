@@ -79,8 +79,12 @@ def test_a_function_is_a_merit() -> None:
     merit = find_merit(least, CLASSES, SCORES, decides=True)
     assert merit.name == "least"
     assert merit.whole(SCORES, CLASSES) == SCORES.min()
-    bad = find_merit(lambda y, t: "much", CLASSES, SCORES, decides=True)
-    with pytest.raises(SettingsError, match="must return a finite number, .* not 'much'"):
+
+    def much(outputs: np.ndarray, labels: np.ndarray) -> str:
+        return "much"
+
+    bad = find_merit(much, CLASSES, SCORES, decides=True)
+    with pytest.raises(SettingsError, match=r"must return a finite number, .* not 'much'"):
         bad.whole(SCORES, CLASSES)
 
 
@@ -150,7 +154,7 @@ def test_splits_share_no_event_and_keep_labels_beside_them() -> None:
 
 
 def test_data_that_is_too_little_and_labels_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(CalibrationError, match="calibration has 199 events, .* at least 200"):
+    with pytest.raises(CalibrationError, match=r"calibration has 199 events, .* at least 200"):
         deal({"x": np.zeros((199, 1))}, None)
     with pytest.raises(CalibrationError, match="labels has 3 rows, and calibration 5 events"):
         read_labels([1, 2, 3], 5)
