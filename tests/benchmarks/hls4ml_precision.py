@@ -5,7 +5,7 @@ checkout) that both tools convert; hls4ml at its default, ``fixed<16,6>`` throug
 ``auto`` (result and accumulator types inferred layer by layer). Bits are those of all weights,
 biases and values that layers hand on, softmax included. Data is normally distributed: 4,000 events
 to calibrate, 1,000 others to compare. Models beyond 300,000 multiplications are left out, as their
-C++ takes a compiler minutes.
+C++ takes a compiler minutes. Arguments are parts of names, by default all.
 """
 
 import contextlib
@@ -139,6 +139,8 @@ def main() -> int:
         print(f"no models: {FOLDER} is not there; set SYNTH_MODELS")
         return 0
     paths = sorted([*(FOLDER / "onnx").rglob("*.onnx"), *(FOLDER / "onnx-derived").rglob("*.onnx")])
+    wanted = sys.argv[1:] or [""]
+    paths = [path for path in paths if any(part in path.name for part in wanted)]
     found = {path.stem: compare(path) for path in paths}
     judged = {name: good for name, good in found.items() if good is not None}
     print(f"better at fewer bits: {sum(judged.values())} of {len(judged)}")

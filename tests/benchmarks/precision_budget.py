@@ -112,7 +112,7 @@ def measure(name: str, graph: Graph, data: Data, pool: Executor) -> None:
     weights, activations = counts(six)
     half = COSTS["ebops"](design_of(six)) / 2
     print(
-        f"{name}: {weights} weights, {activations} activations, EBOPs of uniform 6/8 {2 * half:,.0f}"
+        f"{name}: {weights} weights, {activations} activations, uniform 6/8: {2 * half:,.0f} EBOPs"
     )
     for w, a in ((8, 10), (6, 8), (4, 6)):
         print(f"  nearest, uniform {w}/{a}: {tested(graph, uniform(graph, data[0], w, a), data)}")
@@ -126,13 +126,11 @@ def measure(name: str, graph: Graph, data: Data, pool: Executor) -> None:
         spent = time.perf_counter() - start
         chosen = front.chosen
         typed = quantise(front.problem.full, front.wishes(chosen))
-        average = (
-            chosen.costs["weight_bits"] / weights,
-            chosen.costs["activation_bits"] / activations,
-        )
+        costs = chosen.costs
+        average = costs["weight_bits"] / weights, costs["activation_bits"] / activations
         print(
-            f"  {label}: {average[0]:.2f}/{average[1]:.2f} bits, {chosen.costs['ebops']:,.0f} EBOPs, "
-            f"{chosen.costs['adders']:,.0f} adders; drop {chosen.certificate} in the search, "
+            f"  {label}: {average[0]:.2f}/{average[1]:.2f} bits, {costs['ebops']:,.0f} EBOPs, "
+            f"{costs['adders']:,.0f} adders; drop {chosen.certificate} in the search, "
             f"{tested(graph, typed, data)} on test data; {spent:.1f} s",
             flush=True,
         )
