@@ -22,7 +22,10 @@ from synth.exact import Array
 
 __all__ = ["FINEST", "Stop", "descend"]
 
-FINEST = 9.0
+FINEST = 14.0
+_START = 9.0
+_NEGLIGIBLE = 2e-5
+"""A loss with which the path may begin; if it is greater, it begins with finer levels."""
 _COARSEST = -3.0
 _STEPS = (0.5, 1.0, 1.5)
 _LANDINGS = 12
@@ -79,8 +82,7 @@ class _Walk:
         self.problem, self.cost, self.sketch = problem, cost, Sketch(problem)
         self._events()
         self.path = list(known)
-        start = known[-1].levels if known else dict.fromkeys(problem.variables, FINEST)
-        self.levels = dict(start)
+        self.levels = dict(known[-1].levels) if known else self._fine()
         self._settle()
         if not known:
             self.path.append(Stop(dict(self.levels), self.now, self.loss))
@@ -98,6 +100,17 @@ class _Walk:
         self._events_taken = slice(0, total, max(1, total // wanted))
         self.feeds = {name: x[self._events_taken] for name, x in problem.sample.items()}
         self.target = problem.loss.take(self._events_taken)
+
+    def _fine(self) -> dict[str, float]:
+        """Return the coarsest equal levels from which next to nothing is lost."""
+        level = _START
+        while level < FINEST:
+            self.levels = dict.fromkeys(self.problem.variables, level)
+            self._settle()
+            if self.loss < _NEGLIGIBLE:
+                break
+            level += 1.0
+        return dict.fromkeys(self.problem.variables, level)
 
     def _settle(self) -> None:
         """Compute everything for the levels as they are."""

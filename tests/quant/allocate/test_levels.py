@@ -75,8 +75,8 @@ def test_drawn_derivatives_have_the_loss_s_curvature(kind: Kind) -> None:
     drawn = loss.sampled(0)["y"]
     step = 1e-3
     second = 2 * loss.value({"y": loss.targets["y"] + step * toward}) / step**2
-    # 200,000 draws: half a per cent; a step of 1e-3 leaves the third order far below that.
-    assert float(((drawn @ toward) ** 2).mean()) == pytest.approx(second, rel=0.03)
+    # Two per cent of the probability is shared evenly, which moves a curvature by a few per cent.
+    assert float(((drawn @ toward) ** 2).mean()) == pytest.approx(second, rel=0.1)
 
 
 def test_a_score_that_is_not_finite_loses_everything() -> None:
