@@ -92,10 +92,19 @@ def convert(
     ] = None,
     wires_out: Annotated[Texts, typer.Option("--output", help="The same for outputs.")] = None,
     precision: Annotated[
-        str | None, typer.Option(help="A format, or a .json file: layer to format.")
+        str | None, typer.Option(help="A format, a .json file: layer to format, or auto.")
+    ] = None,
+    budget: Annotated[
+        Texts, typer.Option(help="With auto: ebops=50000, accuracy_drop=0.005; repeatable.")
     ] = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Typical input: .npy, .npz (by input) or .csv.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="With auto: classes or targets, a row an event.")
+    ] = None,
+    merit: Annotated[
+        str | None, typer.Option(help="With auto: accuracy, auc, efficiency@0.01, mse, ...")
     ] = None,
     clock_period: Annotated[float | None, typer.Option(help="In ns; 5 by default.")] = None,
     clock: Annotated[str | None, typer.Option(help="The same as '360 MHz'.")] = None,
@@ -130,7 +139,10 @@ def convert(
             inputs=_wires(wires_in),
             outputs=_wires(wires_out),
             precision=read_precision(precision),
+            budget=_amounts("--budget", budget) or None,
             calibration=None if calibration is None else read_data(calibration),
+            labels=None if labels is None else read_data(labels),
+            merit=merit,
             clock_period=clock_period,
             clock=clock,
             interval=interval,
@@ -146,8 +158,11 @@ def convert(
         )
     if as_json:
         _print_json({"name": project.name, "folder": str(project.folder), "part": part})
-    else:
-        typer.echo(f"{project.name} is in {project.folder}")
+        return
+    front = project.folder / "synth" / "front.txt"
+    if front.is_file():
+        typer.echo(front.read_text("utf-8"), nl=False)
+    typer.echo(f"{project.name} is in {project.folder}")
 
 
 @app.command()
@@ -302,6 +317,17 @@ def _reuse(texts: Sequence[str] | None) -> Any:
 
 def _numbers(option: str, texts: Sequence[str] | None) -> dict[str, int]:
     return _pairs(option, texts or (), lambda text: _whole(option, text))
+
+
+def _amounts(option: str, texts: Sequence[str] | None) -> dict[str, float]:
+    return _pairs(option, texts or (), lambda text: _amount(option, text))
+
+
+def _amount(option: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise SettingsError(f"{option}: {text!r} is no number") from None
 
 
 def _whole(option: str, text: str) -> int:

@@ -11,6 +11,7 @@ from backends.cpp import Cpp
 from backends.cstyle import RESERVED, is_identifier
 from backends.vitis import Vitis
 from bdt import quantise as trees
+from projects.auto import Auto, front_files, parse_auto, searched
 from projects.folder import creating
 from projects.options import Options, check_layers, parse_options
 from projects.project import Project
@@ -18,13 +19,15 @@ from projects.record import Record, record_files
 from projects.stimuli import stimuli
 from projects.vendored import ap_types_files
 from projects.write import write_files
+from quant.allocate.front import Front
 from quant.calibrate import read_calibration
 from quant.choose import choose
 from quant.kept import absorbed, is_quantised
 from quant.precision import parse_precision, parse_wires
 from synth import __version__
-from synth.errors import ModelError, SettingsError, ShapeError
+from synth.errors import ModelError, PrecisionError, SettingsError, ShapeError
 from synth.evaluate import Evaluator
+from synth.fixed import Format
 from synth.ir import Graph
 from synth.ir.ops import Trees
 from synth.load import load_graph
@@ -51,7 +54,10 @@ def convert(
     inputs: Any = None,
     outputs: Any = None,
     precision: Any = None,
+    budget: Any = None,
     calibration: Any = None,
+    labels: Any = None,
+    merit: Any = None,
     clock_period: float | None = None,
     clock: str | None = None,
     interval: int = 1,
@@ -88,9 +94,16 @@ def convert(
     precision
         None: formats are chosen from `calibration` so that the integer model agrees with the float
         one. Otherwise a format for everything, a mapping by layer and role, or a configuration of
-        hls4ml's, whose reuse factors and strategy count as well.
+        hls4ml's, whose reuse factors and strategy count as well. "auto", or a mapping with
+        ``"default": "auto"`` that fixes some layers: the best formats for `budget`.
+    budget
+        With "auto": limits on costs ("ebops", "adders", "bits") or on the loss of the merit
+        ("accuracy_drop"), as in ``{"ebops": 50_000}``; see `quant.search`.
     calibration
         Typical input: an array, ``{input: array}``, or an iterator of batches.
+    labels, merit
+        With "auto": the events' classes or targets, and the figure of merit ("accuracy",
+        "agreement", "auc", "efficiency@0.01", "mse", or a function of outputs and labels).
     clock_period, clock
         The clock's period in ns (by default 5), or its frequency as in "360 MHz".
     interval, latency
@@ -130,6 +143,7 @@ def convert(
         control=control,
         output=output,
     )
+    auto = parse_auto(precision, budget=budget, merit=merit, labels=labels, calibration=calibration)
     writer = _backend(backend)
     device = _device(part, writer)
     _check_name(name)
@@ -145,11 +159,13 @@ def convert(
         asked = any(given is not None for given in (inputs, outputs, precision, calibration))
         asked |= is_quantised(imported)
         modes: dict[str, Any] = {}
-        typed = None
+        typed, front = None, None
         if asked or writer.needs_integers:
             say("choosing number formats")
-            modes, typed = typed_graph(
+            modes, typed, front = _quantised(
                 imported,
+                auto,
+                say,
                 inputs=inputs,
                 outputs=outputs,
                 precision=precision,
@@ -169,6 +185,8 @@ def convert(
         )
         write_files(plan.files, partial)
         write_files(record_files(record, imported, typed), partial)
+        if front is not None:
+            write_files(front_files(front), partial / "synth")
         if isinstance(writer, Vitis) and typed is not None:
             write_files(ap_types_files(), partial / "firmware" / "ap_types")
             say("writing golden data for the test bench")
@@ -261,13 +279,49 @@ def typed_graph(
         As `convert` does.
     """
     wished = parse_precision(precision)
-    entering = parse_wires(inputs, imported.inputs, imported, "inputs")
-    leaving = parse_wires(outputs, imported.outputs, imported, "outputs")
+    entering, leaving = _wires(imported, inputs, outputs)
     data = None if calibration is None else read_calibration(calibration, imported)
     prepared = prepare(imported)
     typed, _ = choose(prepared, wished, entering, leaving, data, trees=trees)
     wires = {**entering, **{k: v.format for k, v in absorbed(prepared, entering).items()}}
-    return {name: (wire.rounding, wire.overflow) for name, wire in wires.items()}, typed
+    return _modes(wires), typed
+
+
+def _quantised(
+    imported: Graph,
+    auto: Auto | None,
+    say: Progress,
+    *,
+    inputs: Any,
+    outputs: Any,
+    precision: Any,
+    calibration: Any,
+) -> tuple[dict[str, Any], Graph, Front | None]:
+    """Return rounding and overflow by input, the typed graph, and the front of a search."""
+    if auto is None:
+        modes, typed = typed_graph(
+            imported, inputs=inputs, outputs=outputs, precision=precision, calibration=calibration
+        )
+        return modes, typed, None
+    if is_quantised(imported):
+        raise PrecisionError(
+            f"precision='auto': model {imported.name!r} is quantised already and keeps its "
+            "formats; leave precision= and budget= out, or give the float model"
+        )
+    entering, leaving = _wires(imported, inputs, outputs)
+    typed, front = searched(imported, auto, calibration, entering, leaving, progress=say)
+    return _modes(entering), typed, front
+
+
+def _wires(
+    imported: Graph, inputs: Any, outputs: Any
+) -> tuple[dict[str, Format], dict[str, Format]]:
+    entering = parse_wires(inputs, imported.inputs, imported, "inputs")
+    return entering, parse_wires(outputs, imported.outputs, imported, "outputs")
+
+
+def _modes(wires: Mapping[str, Format]) -> dict[str, Any]:
+    return {name: (wire.rounding, wire.overflow) for name, wire in wires.items()}
 
 
 def _settings(name: str, part: Part | None, options: Options) -> Settings:

@@ -1,1 +1,5 @@
-"""Choosing number formats: wishes, calibration, tables, and the step from floats to integers."""
+"""Choosing and training number formats."""
+
+from quant.allocate.search import search
+
+__all__ = ["search"]

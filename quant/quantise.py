@@ -19,6 +19,7 @@ from quant.lookup import Lookup
 from quant.precision import Precision
 from quant.tables import value_range
 from synth.errors import PrecisionError, UnsupportedOp
+from synth.exact import Array
 from synth.fixed import Fixed, FixedArray, Format, Overflow, Round
 from synth.ir import Builder, Codes, Graph, Node, Op, Origin, Stage
 from synth.ir.ops import (
@@ -65,6 +66,12 @@ class Wishes:
         Bits of a leaf of trees; by default `width`.
     trees
         The rules of trees; None if there are none.
+    activations
+        By name of a value of the prepared graph: the format that it is cast to, or that an input
+        or a table has, whatever `precision` says; a wire alone comes before it.
+    constants
+        By name of a constant of the prepared graph: its codes and their fraction bits. A format a
+        channel or a weight is codes of a common LSB that have trailing zeros.
     """
 
     precision: Precision = field(default_factory=Precision)
@@ -74,6 +81,8 @@ class Wishes:
     width: int = 16
     leaf_bits: int | None = None
     trees: TreeRules | None = None
+    activations: Mapping[str, Format] = field(default_factory=dict)
+    constants: Mapping[str, tuple[Array, int]] = field(default_factory=dict)
 
 
 def quantise(graph: Graph, wishes: Wishes) -> Graph:
@@ -88,6 +97,7 @@ def quantise(graph: Graph, wishes: Wishes) -> Graph:
         An operation that is no primitive (a pass is missing).
     """
     wishes.precision.check_layers(origin.layer for origin in graph.origins.values())
+    _check_overrides(graph, wishes)
     return _Quantiser(graph, wishes).run()
 
 
@@ -114,7 +124,8 @@ class _Quantiser:
     # Edges
 
     def _input(self, name: str) -> None:
-        wire = self.wishes.inputs.get(name) or self._wish("input", Origin(name, "input"))
+        wire = self.wishes.inputs.get(name) or self.wishes.activations.get(name)
+        wire = wire or self._wish("input", Origin(name, "input"))
         entry = self.entries.get(name)
         shape = self.source.types[name].shape
         if entry is not None:
@@ -187,7 +198,7 @@ class _Quantiser:
         if awaits and limit is None and self._deferred(node):
             self.exact.add(node.output)
             awaits = False
-        fmt = self.wishes.outputs.get(node.output)
+        fmt = self._named(node.output)
         if fmt is None and awaits:
             fmt = self._activation(node.output, origin, exact)
         self._finish(node, operands, exact, limit, fmt)
@@ -239,7 +250,7 @@ class _Quantiser:
 
     def _deferred(self, node: Node) -> bool:
         """Whether the only reader takes the exact value and casts behind itself."""
-        if node.output in self.source.outputs:
+        if node.output in self.source.outputs or node.output in self.wishes.activations:
             return False
         readers = self.readers[node.output]
         if self.keeper.active and reaches_quantiser(self.source, self.readers, node.output):
@@ -291,6 +302,10 @@ class _Quantiser:
             )
         adds = position == 2 or not isinstance(node.op, Dense | Conv | Mul | MatMul)
         role = "bias" if adds else "weight"
+        named = Origin(origin.layer, role)
+        if name in self.wishes.constants:
+            codes, frac = trimmed(*self.wishes.constants[name])
+            return self.build.constant(codes, frac=frac, name=f"{node.output}.{role}", origin=named)
         wish = self._wish(role, origin, self.source.origins[node.output])
         if wish is not None:
             if isinstance(wish.type, FixedArray):
@@ -300,7 +315,6 @@ class _Quantiser:
             codes, frac = self._bias(values, node, fracs)
         else:
             codes, frac = constant_codes(values, self.wishes.width)
-        named = Origin(origin.layer, role)
         return self.build.constant(codes, frac=frac, name=f"{node.output}.{role}", origin=named)
 
     def _bias(self, values: np.ndarray, node: Node, fracs: list[int]) -> tuple[np.ndarray, int]:
@@ -322,7 +336,7 @@ class _Quantiser:
         self.typed[node.output] = lookup.add(self.typed[node.inputs[0]])
 
     def _table_format(self, node: Node, function: Function, x: Codes, origin: Origin) -> Fixed:
-        wish = self.wishes.outputs.get(node.output) or self._wish("table", origin)
+        wish = self._named(node.output) or self._wish("table", origin)
         if wish is not None:
             if isinstance(wish.type, FixedArray):
                 raise PrecisionError(f"layer {origin.layer!r}: a table needs one format for all")
@@ -338,6 +352,10 @@ class _Quantiser:
     def _codes(self, name: str) -> Codes:
         return self.build.codes(self.typed[name])
 
+    def _named(self, name: str) -> Format | None:
+        """Return the format that a value must have: its wire's, or the one it was given by name."""
+        return self.wishes.outputs.get(name) or self.wishes.activations.get(name)
+
     def _wish(self, role: str, *origins: Origin) -> Format | None:
         return self.wishes.precision.find(role, *origins)
 
@@ -351,6 +369,20 @@ class _Quantiser:
             )
         low, high = self.wishes.ranges.overall[name]
         return min(low * _HEADROOM, low), max(high * _HEADROOM, high)
+
+
+def _check_overrides(graph: Graph, wishes: Wishes) -> None:
+    for name in (*wishes.activations, *wishes.constants):
+        if name not in graph.types:
+            raise PrecisionError(f"{graph} has no value {name!r} that a format could be given to")
+    for name, (codes, _) in wishes.constants.items():
+        shape = graph.types[name].shape
+        if name not in graph.constants or np.shape(codes) != shape:
+            raise PrecisionError(
+                f"codes of shape {np.shape(codes)} were given for {name!r}, which is "
+                f"{'a constant of shape' if name in graph.constants else 'computed, of shape'} "
+                f"{shape}"
+            )
 
 
 def _grows(op: Op) -> bool:

@@ -1,11 +1,12 @@
 """What is in a graph, as data and as a table to read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from synth.cost import Cost, cost, total
 from synth.ir.graph import Graph
 from synth.ir.types import Codes, Shape
+from synth.margins import margins
 
 __all__ = ["Row", "columns", "rows", "summary"]
 
@@ -28,6 +29,10 @@ class Row:
         The number format, or the element type in the imported stage.
     least, most
         The proven interval over all elements, as values (nearest floats); None if imported.
+    margin
+        Bits between what the operation can give, proven from the actual weights, and what its
+        format holds: never negative but where a cast saturates or wraps, and then by how many bits
+        more would hold everything. None where nothing is computed.
     parameters, multiplications, additions, macs, table_bits
         As `synth.cost` counts them.
     """
@@ -40,6 +45,7 @@ class Row:
     format: str
     least: float | None
     most: float | None
+    margin: float | None
     parameters: int
     multiplications: int
     additions: int
@@ -50,15 +56,16 @@ class Row:
 def rows(graph: Graph) -> list[Row]:
     """Return one row for each input and each node, in order of computation."""
     costs = cost(graph)
+    found = margins(graph)
     named = [(name, "Input") for name in graph.inputs]
     named += [(node.output, node.op.kind) for node in graph.nodes]
-    return [_row(graph, name, op, costs.get(name, Cost())) for name, op in named]
+    return [_row(graph, name, op, costs.get(name, Cost()), found) for name, op in named]
 
 
 def summary(graph: Graph) -> str:
     """Return a table of the graph, with totals: plain text, a line a node."""
     found = rows(graph)
-    header = ("layer", "op", "shape", "format", "interval", "params", "mults")
+    header = ("layer", "op", "shape", "format", "interval", "margin", "params", "mults")
     cells = [
         (
             _plain(f"{row.layer}.{row.role}"),
@@ -66,6 +73,7 @@ def summary(graph: Graph) -> str:
             "x".join(map(str, row.shape)) or "scalar",
             row.format,
             "" if row.least is None else f"{row.least:.6g} .. {row.most:.6g}",
+            "" if row.margin is None else f"{row.margin:.2f} bits",
             f"{row.parameters:,}",
             f"{row.multiplications:,}",
         )
@@ -99,7 +107,7 @@ def columns(lines: Sequence[Sequence[str]], left: int) -> list[str]:
     ]
 
 
-def _row(graph: Graph, name: str, op: str, counts: Cost) -> Row:
+def _row(graph: Graph, name: str, op: str, counts: Cost, margins: Mapping[str, float]) -> Row:
     kind, origin = graph.types[name], graph.origins[name]
     least = most = None
     if isinstance(kind, Codes):
@@ -113,6 +121,7 @@ def _row(graph: Graph, name: str, op: str, counts: Cost) -> Row:
         format=str(kind.format) if isinstance(kind, Codes) else kind.dtype,
         least=least,
         most=most,
+        margin=margins.get(name),
         parameters=counts.parameters,
         multiplications=counts.multiplications,
         additions=counts.additions,

@@ -37,6 +37,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "google.protobuf": ("synth/onnx/**",),
     "jinja2": ("backends/**",),
     "keras": ("quant/data/keras.py", "synth/live/keras.py"),
+    "matplotlib": ("quant/allocate/plot.py",),
     "onnx": ("synth/onnx/**",),
     "rich": ("projects/**",),
     "torch": ("quant/data/torch.py", "synth/live/brevitas.py", "synth/live/torch.py"),

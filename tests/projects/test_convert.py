@@ -192,11 +192,6 @@ def test_bad_input_is_named_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_budget_is_not_known_yet(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="budget"):
-        run(tmp_path / "p", budget={"luts": 1})
-
-
 def test_an_output_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
     first = run(tmp_path / "p")
     before = content(first.folder)

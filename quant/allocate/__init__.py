@@ -1,0 +1,1 @@
+"""Formats for a budget: what precision costs, what it loses, and the best trade between them."""
