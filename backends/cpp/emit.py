@@ -21,6 +21,7 @@ from backends.text import Lines
 from synth.errors import UnsupportedOp
 from synth.ir import Graph
 from synth.ir.ops import Reshape
+from synth.passes import drop_empty
 
 __all__ = ["Header", "emit_header"]
 
@@ -67,7 +68,7 @@ def emit_header(graph: Graph, name: str, version: str = "1.0.0", *, inside: bool
     UnsupportedOp
         An operation, an element type or a width that is not printed.
     """
-    function = _Function(graph)
+    function = _Function(drop_empty(graph))
     namespace = f"{name}_v{version.replace('.', '_')}"
     ports = function.inputs, function.outputs
     lines = Lines()
@@ -122,9 +123,10 @@ class _Function:
     """Values that are another's array under another shape."""
 
     def __post_init__(self) -> None:
-        for name, kind in self.graph.types.items():
-            if 0 in kind.shape:
-                raise UnsupportedOp(f"value {name!r} has the shape {kind.shape}: no elements")
+        for node in self.graph.nodes:
+            for name in (*node.inputs, node.output):
+                if 0 in (shape := self.graph.types[name].shape):
+                    raise UnsupportedOp(f"value {name!r} has the shape {shape}: no elements")
         self.values = Values(self.graph)
         self.site = Site(self.values)
         self.inputs, self.outputs = ports_of(self.graph, self.values)

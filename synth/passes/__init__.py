@@ -8,6 +8,7 @@ keeps its name and its origin, so that the values of both can be compared by nam
 
 from synth.ir import Graph
 from synth.passes.decompose import decompose
+from synth.passes.drop_empty import drop_empty
 from synth.passes.fold_affine import fold_affine
 from synth.passes.fold_constants import fold_constants
 from synth.passes.layout import layout
@@ -18,6 +19,7 @@ from synth.passes.strip_batch import explain_batch, strip_batch
 
 __all__ = [
     "decompose",
+    "drop_empty",
     "explain_batch",
     "fold_affine",
     "fold_constants",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 from onnx.backend.test.loader import load_model_tests
 
 from backends.cpp import emit_header
@@ -27,6 +27,31 @@ from tests.cpp_batch import compile_headers
 
 __all__ = ["DOCS", "Case", "cases", "difference", "outcome", "readable", "run", "table"]
 
+LISTED = frozenset(
+    """
+    Abs Add And ArgMax ArgMin Atan Attention AveragePool BatchNormalization BitwiseAnd BitwiseNot
+    BitwiseOr BitwiseXor Cast Clip Concat Constant ConstantOfShape Conv ConvTranspose Cos CumSum Div
+    Einsum Elu Equal Erf Exp Expand EyeLike Flatten Floor GRU Gather GatherElements GatherND Gelu
+    Gemm GlobalAveragePool Greater GreaterOrEqual GroupNormalization HardSigmoid HardSwish Identity
+    If InstanceNormalization IsInf IsNaN LSTM LayerNormalization LeakyRelu Less LessOrEqual Log
+    MatMul Max MaxPool Mean Min Mul Neg NonZero Not Or Pad Pow RMSNormalization RNN RandomNormal
+    RandomNormalLike RandomUniform RandomUniformLike Range Reciprocal ReduceL1 ReduceL2 ReduceLogSum
+    ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape
+    Scatter ScatterElements ScatterND Selu Shape Sigmoid Sin Slice Softmax Softplus Split Sqrt
+    Squeeze Sub Sum Tanh Tile TopK Transpose Trilu Unsqueeze Where Xor
+    """.split()
+)
+"""What ROOT's SOFIE and its successor have, all reductions, and what the issue of operators names:
+of cases that use nothing else, with static shapes, all are to pass."""
+TYPES = frozenset(
+    (
+        *(TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.FLOAT, TensorProto.DOUBLE),
+        *(TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64),
+        *(TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64),
+        TensorProto.BOOL,
+    )
+)
+"""Floats, integers and bools; of 8 bits and fewer, floats are formats of quantised models."""
 TOGETHER = 60
 """Cases in one run of the compiler."""
 DOCS = Path(__file__).parents[3] / "docs" / "onnx-operators.md"
@@ -54,6 +79,14 @@ class Case:
         nodes = self.model.graph.node
         return next((node.op_type for node in nodes if node.op_type != "Constant"), "Constant")
 
+    @property
+    def listed(self) -> bool:
+        """Whether it uses operators of `LISTED` alone, and tensors of `TYPES` and static shape."""
+        graph = self.model.graph
+        operators = {node.op_type for node in nodes_of(graph)}
+        ports = [*graph.input, *graph.output]
+        return operators <= LISTED and all(_is_static(value) for value in ports)
+
     def with_constants(self, first: int) -> "Case":
         """Return the case with the values of the inputs from `first` on in the model."""
         model = onnx.ModelProto()
@@ -75,6 +108,22 @@ class Case:
             if dim.HasField("dim_value") and dim.dim_value == 0
         }
         return read(self.model, dimensions=empty)
+
+
+def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Yield all nodes of a graph, and of the graphs inside them."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from nodes_of(inner)
+
+
+def _is_static(value: onnx.ValueInfoProto) -> bool:
+    """Whether a value is a tensor of `TYPES` whose dimensions are all numbers."""
+    tensor = value.type.tensor_type
+    dims = tensor.shape.dim
+    return tensor.elem_type in TYPES and all(dim.HasField("dim_value") for dim in dims)
 
 
 def cases() -> Iterator[Case]:
