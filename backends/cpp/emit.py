@@ -27,7 +27,7 @@ __all__ = ["Header", "emit_header"]
 
 _LIBRARY = (
     *("vectors", "session", "functions", "arithmetic", "casts"),
-    *("maps", "positions", "reductions", "products", "recurrent", "trees"),
+    *("maps", "positions", "reductions", "products", "winograd", "recurrent", "trees"),
 )
 _INCLUDES = (
     *("cmath", "cstddef", "cstdint", "cstdio", "cstring", "limits", "memory", "stdexcept"),

@@ -2,9 +2,11 @@
 
 from math import prod
 
+from backends.cpp.kernels import winograd
 from backends.cpp.kernels.windows import framed, three
 from backends.cpp.layout import axes, broadcast_strides
 from backends.cpp.site import BLOCK, Group, Site, packed, padded_bias
+from synth.exact import Array
 from synth.ir import Node, Shape
 from synth.ir.ops import Conv
 
@@ -13,15 +15,28 @@ __all__ = ["print_conv", "print_dense", "print_matmul"]
 
 def _weights(site: Site, group: Group, groups: int) -> tuple[str, str, str]:
     """Return the kernel and the bias, packed, and the type of the sums."""
-    node, values = group.head, site.values
-    kind = values.working(node)
-    kernel = values.constant(node, 1)
-    bias = values.constant(node, 2) if len(node.inputs) == 3 else None
-    assert kernel is not None
+    node, kind = group.head, site.values.working(group.head)
+    kernel, bias, stem = _given(site, node)
     outputs = kernel.shape[-1]
     weights = site.constant(node.inputs[1], packed(kernel.reshape(-1, outputs), groups), kind)
-    stem = node.inputs[2] if len(node.inputs) == 3 else f"{values.names[node.output]}_zeros"
     return weights, site.constant(stem, padded_bias(bias, outputs, groups), kind), kind
+
+
+def _transformed(site: Site, node: Node) -> tuple[str, str]:
+    """Return the kernel's transforms, packed, and the bias with zeros behind it."""
+    kernel, bias, stem = _given(site, node)
+    weights = site.constant(node.inputs[1], winograd.transformed(kernel), "float")
+    return weights, site.constant(stem, winograd.with_zeros(bias, kernel.shape[-1]), "float")
+
+
+def _given(site: Site, node: Node) -> tuple[Array, Array | None, str]:
+    """Return the kernel, the bias if there is one, and how the bias is to be called."""
+    values = site.values
+    kernel = values.constant(node, 1)
+    assert kernel is not None
+    if len(node.inputs) < 3:
+        return kernel, None, f"{values.names[node.output]}_zeros"
+    return kernel, values.constant(node, 2), node.inputs[2]
 
 
 def print_dense(site: Site, group: Group) -> list[str]:
@@ -75,42 +90,48 @@ def print_conv(site: Site, group: Group) -> list[str]:
     node, values = group.head, site.values
     op = node.op
     assert isinstance(op, Conv)
-    weights, bias, kind = _weights(site, group, op.groups)
     lines, x, outer = framed(site, node, op.window, f"{values.type(node.inputs[0])}(0)")
     made = values.shape(node.output)
-    out = three(made[-len(op.window.kernel) - 1 : -1])
+    out = (*three(made[-len(op.window.kernel) - 1 : -1]), made[-1])
     name = f"{values.names[node.output]}_window"
-    site.structs[name] = _window(op, outer, out, made[-1])
-    y, then = site.pointer(group.output), site.then(group, kind)
+    site.structs[name] = _window(op, outer, out)
+    if winograd.suits(op, values.working(node), outer[-1], out):
+        site.structs[name].append(_member("together", winograd.rows_together(out)))
+        weights, bias = _transformed(site, node)
+        room = site.temporary(f"{name}_tiles", "float", winograd.room(outer[-1], out))
+        function, operands = "winograd", f"{weights}, {bias}, {room}"
+    else:
+        function, operands = "convolution", ", ".join(_weights(site, group, op.groups)[:2])
+    y, then = site.pointer(group.output), site.then(group, values.working(node))
     if outer[0] == 1:
-        call = f"lib::convolution<L, {name}>({x}, {weights}, {bias}, {y},"
-        return [*lines, call, f"    {then});"]
+        return [*lines, f"lib::{function}<L, {name}>({x}, {operands}, {y},", f"    {then});"]
     return [
         *lines,
         f"for (long i_ = 0; i_ < {outer[0]}; ++i_)",
-        f"    lib::convolution<L, {name}>({x} + i_ * {prod(outer[1:])} * L, {weights}, {bias},",
-        f"        {y} + i_ * {prod(out) * made[-1]} * L, {then});",
+        f"    lib::{function}<L, {name}>({x} + i_ * {prod(outer[1:])} * L, {operands},",
+        f"        {y} + i_ * {prod(out)} * L, {then});",
     ]
 
 
-def _window(op: Conv, outer: Shape, out: Shape, outputs: int) -> list[str]:
+def _window(op: Conv, outer: Shape, out: Shape) -> list[str]:
     """Return the members of a convolution's struct."""
     rows = {
         "in": outer[1:4],
         "kernel": three(op.window.kernel),
         "stride": three(op.window.strides),
         "dilation": three(op.window.dilations),
-        "out": out,
-    }
-    single = {
-        "groups": op.groups,
-        "channels": outer[-1] // op.groups,
-        "outputs": outputs // op.groups,
+        "out": out[:3],
     }
     return [
         *(
             f"static constexpr int {key}[3] = {{{', '.join(map(str, row))}}};"
             for key, row in rows.items()
         ),
-        *(f"static constexpr int {key} = {value};" for key, value in single.items()),
+        _member("groups", op.groups),
+        _member("channels", outer[-1] // op.groups),
+        _member("outputs", out[-1] // op.groups),
     ]
+
+
+def _member(name: str, value: int) -> str:
+    return f"static constexpr int {name} = {value};"
