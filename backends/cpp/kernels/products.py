@@ -2,6 +2,8 @@
 
 from math import prod
 
+import numpy as np
+
 from backends.cpp.kernels import winograd
 from backends.cpp.kernels.windows import framed, three
 from backends.cpp.layout import axes, broadcast_strides
@@ -42,10 +44,18 @@ def _given(site: Site, node: Node) -> tuple[Array, Array | None, str]:
 def print_dense(site: Site, group: Group) -> list[str]:
     """Print a dense layer of any number of rows."""
     node, values = group.head, site.values
-    weights, bias, kind = _weights(site, group, 1)
     shape, outputs = values.shape(node.inputs[0]), values.shape(node.output)[-1]
+    kind, sizes = values.working(node), f"{prod(shape[:-1])}, {shape[-1]}"
+    if outputs == 1:
+        kernel, given, stem = _given(site, node)
+        weights = site.constant(node.inputs[1], kernel.reshape(-1), kind)
+        bias = site.constant(stem, np.zeros(1) if given is None else given.reshape(-1), kind)
+        call = f"lib::single<L, {sizes}>("
+    else:
+        weights, bias, _ = _weights(site, group, 1)
+        call = f"lib::dense<L, {sizes}, {outputs}>("
     return [
-        f"lib::dense<L, {prod(shape[:-1])}, {shape[-1]}, {outputs}>(",
+        call,
         f"    {site.pointer(node.inputs[0])}, {weights}, {bias}, {site.pointer(group.output)},",
         f"    {site.then(group, kind)});",
     ]

@@ -28,6 +28,8 @@ _ACTIVATIONS = {
     "thresholdedrelu": "x >= {a} ? x : {zero}",
 }
 
+_QUOTIENTS = {"sigmoid": "logistic_quotient", "tanh": "hyperbolic_tangent_quotient"}
+
 
 def print_recurrent(site: Site, group: Group) -> list[str]:
     """Print a recurrent layer of one direction, for each sequence of an event."""
@@ -160,7 +162,7 @@ class _Layer:
             *every,
             f"lib::lstm<L, {self.hidden}, {flags}>(",
             f"    now_, now_ + {self.hidden} * L, old_ + {self.hidden} * L, sums_, {read},",
-            f"    {self._gate(0)}, {self._gate(1)}, {self._activation(2)});",
+            f"    {self._quotient(0)}, {self._quotient(1)}, {self._quotient(2)});",
         ]
 
     def _gru(self, op: Gru) -> list[str]:
@@ -197,6 +199,14 @@ class _Layer:
         end = literal(self.op.clip, self.kind)
         cut = f"lib::minimum(lib::maximum(x, -{end}), {end})"
         return f"[=]({self.kind} x) {{ return ({self._activation(which)})({cut}); }}"
+
+    def _quotient(self, which: int) -> str:
+        """Return an activation as a quotient; that of the cell (the third) is not clipped."""
+        function = _QUOTIENTS.get(self.op.activations[which])
+        if function and self.kind == "float" and (which == 2 or self.op.clip == np.inf):
+            return f"[]({self.kind} x) {{ return lib::{function}(x); }}"
+        plain = self._activation(which) if which == 2 else self._gate(which)
+        return f"[]({self.kind} x) {{ return lib::Quotient<{self.kind}>{{({plain})(x), 1}}; }}"
 
     def _activation(self, which: int) -> str:
         op, kind = self.op, self.kind

@@ -40,7 +40,7 @@ def suits(op: Conv, kind: str, channels: int, out: Shape) -> bool:
 
 
 def transformed(kernel: Array) -> Array:
-    """Return the transforms of a kernel [3, 3, channels, outputs], packed as [16, ..., channels, 16].
+    """Return the 16 transforms of a kernel [3, 3, channels, outputs], each packed.
 
     They are computed in float64.
     """

@@ -93,8 +93,14 @@ inline float logarithm_of_one_and(float x) {
     return difference == 0 ? x : u < infinity ? y : u;
 }
 
+// What a function is, before the division: a product of two takes one division then.
+template <class T> struct Quotient {
+    T over, under;
+    T value() const { return over / under; }
+};
+
 // tanh x: 5 ulp. Numerator and denominator are sums of positive terms.
-inline float hyperbolic_tangent(float x) {
+inline Quotient<float> hyperbolic_tangent_quotient(float x) {
     const float inside = limit(x, 9.02f), z = inside * inside;
     float p = 1.33187683e-8f;
     p = p * z + 2.05832560e-5f;
@@ -106,16 +112,19 @@ inline float hyperbolic_tangent(float x) {
     q = q * z + 2.58710209e-2f;
     q = q * z + 0.467130216f;
     q = q * z + 1.0f;
-    return inside * p / q;
+    return {inside * p, q};
 }
+inline float hyperbolic_tangent(float x) { return hyperbolic_tangent_quotient(x).value(); }
 
-// 1 / (1 + e^-x): 3 ulp down to 2^-126, which is its least value.
-inline float logistic(float x) {
-    const float inside = limit(-x, 87.3f);
+// 1 / (1 + e^-x): 3 ulp down to e^-end, which is its least value.
+inline Quotient<float> logistic_quotient(float x, float end) {
     std::int32_t n;
-    const float fraction = exponential_without_power(inside, n);
-    return 1.0f / (1.0f + fraction * from_bits((n + 127) << 23));
+    const float fraction = exponential_without_power(limit(-x, end), n);
+    return {1.0f, 1.0f + fraction * from_bits((n + 127) << 23)};
 }
+inline float logistic(float x) { return logistic_quotient(x, 87.3f).value(); }
+// As a factor: under another quotient's denominator it stays finite.
+inline Quotient<float> logistic_quotient(float x) { return logistic_quotient(x, 80.0f); }
 
 // erf x: 4 ulp.
 inline float error_function(float x) {

@@ -166,6 +166,31 @@ inline void dense(const X *x, const A *w, const A *bias, Y *y, F then) {
             lanes_product<1, K, M>(x + r * K * L, here, w, bias, y + r * M * L, then);
 }
 
+// The same for one output: w [K] lies as x does, so the vector is made of terms.
+template <int L, int Rows, int K, class A, class X, class Y, class F>
+inline void single(const X *__restrict x, const A *__restrict w, const A *bias, Y *__restrict y, F then) {
+    for (long r = 0; r < Rows; ++r) {
+        const X *const row = x + r * K * L;
+        if constexpr (L == 1) {
+            Vector<A> sums[4] = {};
+            for (int v = 0; v < K / lanes<A>; ++v)
+                sums[v % 4] += load<A>(row + v * lanes<A>) * load<A>(w + v * lanes<A>);
+            A held[lanes<A>], rest = bias[0];
+            for (int k = K / lanes<A> * lanes<A>; k < K; ++k) rest += A(row[k]) * w[k];
+            store(held, (sums[0] + sums[1]) + (sums[2] + sums[3]));
+            for (int width = lanes<A> / 2; width > 0; width /= 2)
+                for (int c = 0; c < width; ++c) held[c] += held[c + width];
+            y[r] = then(held[0] + rest);
+        } else {
+            constexpr int V = block / lanes<A>;
+            Sums<A, 1, V> sums;
+            for (int v = 0; v < V; ++v) sums.at[0][v] = bias[0] + Vector<A>{};
+            accumulate<K, 1, block>(sums, w, 0, row, block);
+            finish<A>(sums.at[0], y + r * L, L, then);
+        }
+    }
+}
+
 // y = then(a b) of two computed matrices, a [N][K] and b [K][M]; `packed` has room for b, packed, and
 // a row of zeros behind it.
 template <int L, int N, int K, int M, class A, class X, class W, class Y, class F>
