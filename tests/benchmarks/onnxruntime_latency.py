@@ -306,8 +306,8 @@ def measure(name: str, scratch: Path) -> None:
     memory = run("ours")[0] / run("theirs")[0]
     print(
         f"{name:20} {ours * 1e9:12,.0f} ns, onnxruntime {theirs * 1e9:12,.0f} ns: "
-        f"{ratio:.2f} times (target {TARGETS.get(name, 1):g}), memory {memory:.2f} of its, {spent:.1f} s "
-        f"to emit and compile, error {error:.0e}"
+        f"{ratio:.2f} times (target {TARGETS.get(name, 1):g}), memory {memory:.2f} of its, "
+        f"{spent:.1f} s to emit and compile, error {error:.0e}"
     )
 
 

@@ -31,6 +31,15 @@ def _transformed(site: Site, node: Node) -> tuple[str, str]:
     return weights, site.constant(stem, winograd.with_zeros(bias, kernel.shape[-1]), "float")
 
 
+def _plain(site: Site, node: Node) -> tuple[str, str]:
+    """Return the kernel and the bias as they lie: one product for each, not one for a block."""
+    kind = site.values.working(node)
+    kernel, bias, stem = _given(site, node)
+    bias = np.zeros(kernel.shape[-1]) if bias is None else bias.reshape(-1)
+    weights = site.constant(node.inputs[1], kernel.reshape(-1), kind)
+    return weights, site.constant(stem, bias, kind)
+
+
 def _given(site: Site, node: Node) -> tuple[Array, Array | None, str]:
     """Return the kernel, the bias if there is one, and how the bias is to be called."""
     values = site.values
@@ -47,9 +56,7 @@ def print_dense(site: Site, group: Group) -> list[str]:
     shape, outputs = values.shape(node.inputs[0]), values.shape(node.output)[-1]
     kind, sizes = values.working(node), f"{prod(shape[:-1])}, {shape[-1]}"
     if outputs == 1:
-        kernel, given, stem = _given(site, node)
-        weights = site.constant(node.inputs[1], kernel.reshape(-1), kind)
-        bias = site.constant(stem, np.zeros(1) if given is None else given.reshape(-1), kind)
+        weights, bias = _plain(site, node)
         call = f"lib::single<L, {sizes}>("
     else:
         weights, bias, _ = _weights(site, group, 1)
@@ -110,6 +117,9 @@ def print_conv(site: Site, group: Group) -> list[str]:
         weights, bias = _transformed(site, node)
         room = site.temporary(f"{name}_tiles", "float", winograd.room(outer[-1], out))
         function, operands = "winograd", f"{weights}, {bias}, {room}"
+    elif 1 < op.groups == outer[-1] == out[-1]:
+        weights, bias = _plain(site, node)
+        function, operands = "depthwise", f"{weights}, {bias}"
     else:
         function, operands = "convolution", ", ".join(_weights(site, group, op.groups)[:2])
     y, then = site.pointer(group.output), site.then(group, values.working(node))

@@ -178,9 +178,7 @@ inline void single(const X *__restrict x, const A *__restrict w, const A *bias, 
             A held[lanes<A>], rest = bias[0];
             for (int k = K / lanes<A> * lanes<A>; k < K; ++k) rest += A(row[k]) * w[k];
             store(held, (sums[0] + sums[1]) + (sums[2] + sums[3]));
-            for (int width = lanes<A> / 2; width > 0; width /= 2)
-                for (int c = 0; c < width; ++c) held[c] += held[c + width];
-            y[r] = then(held[0] + rest);
+            y[r] = then(joined(held, [](A a, A b) { return a + b; }) + rest);
         } else {
             constexpr int V = block / lanes<A>;
             Sums<A, 1, V> sums;
@@ -257,4 +255,53 @@ inline void convolution(const X *x, const A *w, const A *bias, Y *y, F then) {
                                                            weights, offset, to + k * made * L, then);
             });
     }
+}
+
+// The same where each channel has a kernel of its own: w [taps][channels], bias [channels].
+template <int L, class C, class A, class X, class Y, class F>
+inline void depthwise(const X *__restrict x, const A *__restrict w, const A *__restrict bias,
+                      Y *__restrict y, F then) {
+    constexpr long all = C::groups;
+    constexpr long line = C::in[2] * all, plane = C::in[1] * line;
+    using Taps = Ints<C::kernel[0], C::kernel[1], C::kernel[2]>;
+    using Out = Ints<C::out[0], C::out[1], C::out[2]>;
+    const auto taps = [](auto f) {
+        long t = 0;
+        loop<Taps, Ints<C::dilation[0] * plane, C::dilation[1] * line, C::dilation[2] * all>>(
+            [&](long at) { f(at, all * t++); });
+    };
+    loop<Out, Ints<C::stride[0] * plane, C::stride[1] * line, C::stride[2] * all>>([&](long from) {
+        if constexpr (L == 1) {
+            constexpr int whole = C::groups / lanes<A>;
+            tiles<whole, 4>([&](int first, auto count) {
+                constexpr int V = decltype(count)::value;
+                const long c = long(first) * lanes<A>;
+                Vector<A> sums[V];
+                for (int v = 0; v < V; ++v) sums[v] = load<A>(bias + c + v * lanes<A>);
+                taps([&](long at, long t) {
+                    for (int v = 0; v < V; ++v)
+                        sums[v] += load<A>(x + from + at + c + v * lanes<A>) *
+                                   load<A>(w + t + c + v * lanes<A>);
+                });
+                finish<A>(sums, y + c, V * lanes<A>, then);
+            });
+            for (long c = whole * lanes<A>; c < all; ++c) {
+                A sum = bias[c];
+                taps([&](long at, long t) { sum += A(x[from + at + c]) * w[t + c]; });
+                y[c] = then(sum);
+            }
+        } else {
+            constexpr int V = block / lanes<A>;
+            for (long c = 0; c < all; ++c) {
+                Vector<A> sums[V];
+                for (int v = 0; v < V; ++v) sums[v] = bias[c] + Vector<A>{};
+                taps([&](long at, long t) {
+                    for (int v = 0; v < V; ++v)
+                        sums[v] += load<A>(x + (from + at + c) * L + v * lanes<A>) * w[t + c];
+                });
+                finish<A>(sums, y + c * L, L, then);
+            }
+        }
+        y += all * L;
+    });
 }
