@@ -13,7 +13,7 @@ from synth.evaluate import Evaluator
 from synth.exact import Array
 from synth.functions import FUNCTIONS
 from synth.ir import Builder, Codes, Graph, Stage, Tensor, Window
-from synth.ir.ops import Add, Concat, Conv, Function, Gru, Lstm, Reduce, Relu, Rnn
+from synth.ir.ops import Add, Concat, Conv, Function, Gru, Lstm, Reduce, Relu, Rnn, Transpose
 from tests.cpp_batch import compile_headers
 from tests.strategies import imported_graphs, random_feeds
 from tests.synth.support import codes
@@ -145,6 +145,27 @@ def test_recurrent_layers(tmp_path: Path) -> None:
         }
         expected = Evaluator(graph)(feeds_of)["y"]
         np.testing.assert_allclose(compiled.run(feeds_of)["y"], expected, rtol=0, atol=ROUNDING)
+
+
+def test_axes_that_change_places(tmp_path: Path) -> None:
+    """In tiles of 8 x 8 with and without a remainder, and element by element."""
+    graphs = []
+    for shape, permutation in (
+        ((16, 8), (1, 0)),
+        ((2, 19, 3, 11), (0, 2, 3, 1)),
+        ((2, 19, 3, 11), (0, 3, 1, 2)),
+        ((9, 8, 10), (2, 1, 0)),
+        ((8, 7), (1, 0)),
+    ):
+        build = Builder("g", Stage.IMPORTED)
+        x = build.input("x", Tensor(shape))
+        graphs.append(build.graph([build.add(Transpose(permutation), x, name="y")]))
+    for graph, compiled in zip(graphs, compile_headers(graphs, tmp_path), strict=True):
+        feeds_of = random_feeds(graph, EVENTS)
+        expected = Evaluator(graph)(feeds_of)["y"]
+        np.testing.assert_array_equal(compiled.run(feeds_of)["y"], expected)
+        one = {name: x[:1] for name, x in feeds_of.items()}
+        np.testing.assert_array_equal(compiled.run(one)["y"], expected[:1])
 
 
 def convolution(channels: int, outputs: int, height: int, width: int, *, bias: bool) -> Graph:

@@ -23,6 +23,10 @@ __all__ = [
 ]
 
 
+_TILE = 8
+"""Rows and columns that are turned at once: `transpose` in lib/maps.h."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Copy:
     """Which elements go where: sizes, and strides and offset in the result and in the operand."""
@@ -68,12 +72,29 @@ def print_reshape(site: Site, group: Group) -> list[str]:
 
 
 def print_transpose(site: Site, group: Group) -> list[str]:
-    """Print a copy with the operand's strides permuted."""
+    """Print a copy with the operand's strides permuted, in tiles where two axes change places."""
     node = group.head
     assert isinstance(node.op, Transpose)
+    swapped = _swapped(site.values.shape(node.inputs[0]), node.op.permutation)
+    computed = node.inputs[0] not in site.values.graph.constants
+    plain = _moved(site, group, 0) == "lib::Same()" and site.values.type(node.output) != "bool"
+    if computed and plain and min(swapped[1:]) >= _TILE:
+        sizes = ", ".join(map(str, swapped))
+        pointers = f"{site.pointer(group.output)}, {site.pointer(node.inputs[0])}"
+        return [f"lib::transpose<L, {sizes}>({pointers});"]
     source, shape = strides_of(site.values.shape(node.inputs[0])), site.values.shape(node.output)
     moved = [source[axis] for axis in node.op.permutation]
     return _print(site, group, _Copy(shape, strides_of(shape), moved))
+
+
+def _swapped(shape: Shape, permutation: Sequence[int]) -> tuple[int, int, int]:
+    """Return (outer, rows, columns) if joined axes are a matrix each that is turned; else zeros."""
+    rank = len(shape)
+    kept = next((i for i, axis in enumerate(permutation) if axis != i), rank)
+    for middle in range(kept + 1, rank):
+        if tuple(permutation[kept:]) == (*range(middle, rank), *range(kept, middle)):
+            return prod(shape[:kept]), prod(shape[kept:middle]), prod(shape[middle:])
+    return 0, 0, 0
 
 
 def print_slice(site: Site, group: Group) -> list[str]:
