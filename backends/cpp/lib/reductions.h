@@ -66,7 +66,7 @@ inline void softmax_columns(T *__restrict y, const T *__restrict x) {
     });
     loop<Inner, InnerX>([&](long at) {
         for (long c = 0; c < Width; ++c) {
-            y[at * L + c] = exponential(x[at * L + c] - most[c]);
+            y[at * L + c] = exponential_of_loss(x[at * L + c] - most[c]);
             total[c] += y[at * L + c];
         }
     });
@@ -102,14 +102,13 @@ inline void softmax_row(T *__restrict y, const T *__restrict x) {
         most = folded<n>(x + at, most, [](auto a, auto b) { return maximum(a, b); });
     });
     const auto part = [=](long at, auto count) {
-        for (int i = 0; i < decltype(count)::value; ++i) y[at + i] = exponential(x[at + i] - most);
+        for (int i = 0; i < decltype(count)::value; ++i) y[at + i] = exponential_of_loss(x[at + i] - most);
     };
     loop_rows<Inner, InnerX>([=](long at) {
-        constexpr int width = n < block ? n : block;
-        const std::integral_constant<int, width> whole;
-        for (int i = 0; i < n / width; ++i) part(at + i * width, whole);
-        // What remains: whole again, over some that are done.
-        if constexpr (n % width != 0) part(at + n - width, whole);
+        // Whole vectors, the last two over some that are done: loops of so few would be unrolled.
+        constexpr int whole = n % block == 0 || n < 2 * block ? n : n / block * block;
+        part(at, std::integral_constant<int, whole>());
+        if constexpr (whole != n) part(at + n - 2 * block, std::integral_constant<int, 2 * block>());
     });
     loop_rows<Inner, InnerX>([&](long at) {
         total += folded<n>(y + at, T(0), [](auto a, auto b) { return a + b; });
