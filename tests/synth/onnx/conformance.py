@@ -294,7 +294,8 @@ compiled C++ of the backend `cpp`; every other one is refused by name. None give
 
 {4:,} of the cases infer on floats, integers and bools of static shape, with the operators of ROOT's
 SOFIE, of its successor, all reductions, gathers and scatters, and nothing else: {5} of them pass in
-`evaluate` and {6} in compiled C++. (Floats are those of IEEE 754, of 16, 32 or 64 bits.)
+`evaluate` and {6} in compiled C++. (Floats are those of IEEE 754, of 16, 32 or 64 bits; layers in
+training mode are left out.)
 
 An operand that decides a shape must be known: such cases are read with their operands as constants.
 Cases of drawn numbers are left out. Half precision is carried in float32.
