@@ -33,6 +33,7 @@ from synth.ir.ops.numbers import Bitwise, Convert, CumSum, Mod, Pow
 from synth.ir.ops.positions import Pick, Scatter, Smallest
 from synth.ir.ops.recurrent import Gru, Lstm, Recurrent, Rnn
 from synth.ir.ops.reduce import MaxPool, Reduce, SumPool
+from synth.ir.ops.sized import Counted, Spread
 from synth.ir.ops.trees import Trees
 from synth.ir.ops.typed import Cast, Table
 
@@ -47,6 +48,7 @@ __all__ = [
     "Concat",
     "Conv",
     "Convert",
+    "Counted",
     "CumSum",
     "Dense",
     "Div",
@@ -83,6 +85,7 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Softsign",
+    "Spread",
     "Sub",
     "SumPool",
     "Table",
@@ -101,6 +104,7 @@ OPS: dict[str, type[Op]] = {
         *(Gru, Lstm, Rnn),
         *(Bitwise, Convert, CumSum, Mod, Pow),
         *(Pick, Scatter, Smallest),
+        *(Counted, Spread),
         *(Cast, Table, Trees),
     )
 }

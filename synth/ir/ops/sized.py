@@ -11,8 +11,7 @@ import numpy as np
 from synth.errors import ShapeError
 from synth.exact import Array
 from synth.ir.op import Op
-from synth.ir.sizes import most
-from synth.ir.types import Shape
+from synth.ir.types import Codes, Shape, Tensor
 
 __all__ = ["Counted", "Spread"]
 
@@ -37,8 +36,8 @@ class Counted(Op):
             raise ShapeError(f"Counted: steps {self.steps} for a shape {self.to}")
         return self.to
 
-    def dtype(self, *_: str) -> str:
-        return self.type
+    def infer(self, *_: Tensor | Codes) -> Tensor:
+        return Tensor(self.shape(), self.type)
 
     def evaluate(self, *_: Array) -> Array:
         value = np.full(self.to, self.start, np.int64)
@@ -64,8 +63,3 @@ class Spread(Op):
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.broadcast_to(arrays[0], (len(arrays[0]), *self.to))
-
-
-def largest(shape: Shape) -> Shape:
-    """Return the sizes that a shape never exceeds."""
-    return tuple(most(n) for n in shape)

@@ -1,0 +1,48 @@
+"""The sizes at which a graph is looked at."""
+
+from collections.abc import Mapping, Sequence
+from math import isqrt
+
+from synth.ir.sizes import Symbol
+from synth.sized.fit import samples_needed
+
+__all__ = ["corners", "witnesses"]
+
+_SMALLEST = 11
+"""Of smaller numbers too many are in every model."""
+
+
+def witnesses(symbols: Sequence[Symbol], turn: int = 0) -> list[dict[str, int]]:
+    """Return enough choices of sizes to solve for expressions.
+
+    All are primes, in one choice all differ, and they lie within the bounds where these leave room
+    for enough of them: no size is mistaken for another, or for a number of the model. Another
+    `turn` gives others.
+    """
+    count = samples_needed(len(symbols))
+    pools = [_primes(symbol, 2 * count + 3 * len(symbols)) for symbol in symbols]
+    chosen: list[dict[str, int]] = []
+    for sample in range(count):
+        sizes: dict[str, int] = {}
+        for number, (symbol, pool) in enumerate(zip(symbols, pools, strict=True)):
+            # Strides that differ let no dimension follow from another.
+            start = sample * (2 * number + 1) + number * number + turn * (count + 1)
+            order = (pool[(start + i) % len(pool)] for i in range(len(pool)))
+            sizes[symbol.name] = next(n for n in order if n not in sizes.values())
+        chosen.append(sizes)
+    return chosen
+
+
+def corners(symbols: Sequence[Symbol]) -> list[Mapping[str, int]]:
+    """Return the least sizes at which a model can be read, and the greatest."""
+    return [{s.name: max(s.least, 1) for s in symbols}, {s.name: s.most for s in symbols}]
+
+
+def _primes(symbol: Symbol, count: int) -> list[int]:
+    found: list[int] = []
+    n = max(symbol.least, _SMALLEST)
+    while len(found) < count and not (n > symbol.most and len(found) >= count // 2):
+        if all(n % d for d in range(2, isqrt(n) + 1)):
+            found.append(n)
+        n += 1
+    return found
