@@ -8,7 +8,9 @@ from backends.cpp.emit import Header, emit_header
 from backends.cpp.ports import Port
 from backends.cpp.values import numpy_name
 from synth.ir import Graph
+from synth.ir.sizes import encode_size
 from synth.passes import simplified
+from synth.sized import lifted
 
 __all__ = ["SCHEMA", "Cpp"]
 
@@ -35,7 +37,7 @@ class Cpp:
         files: dict[str, str | bytes] = {}
         models = {}
         bridge = ["// Functions by which other languages call the models.", *_INCLUDES]
-        for stage, graph in (("float", simplified(imported)), ("integer", typed)):
+        for stage, graph in (("float", lifted(imported, simplified)), ("integer", typed)):
             if graph is None:
                 continue
             name = f"{settings.name}_{stage}"
@@ -76,6 +78,6 @@ def _port(port: Port, graph: Graph) -> dict[str, object]:
     return {
         "value": port.value,
         "identifier": port.name,
-        "shape": list(graph.types[port.value].shape),
+        "shape": [encode_size(n) for n in graph.types[port.value].shape],
         "dtype": numpy_name(port.type),
     }

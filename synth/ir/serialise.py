@@ -22,6 +22,7 @@ from synth.ir.fields import decode_op, encode_op, record, strings, unsigned, who
 from synth.ir.graph import Builder, Graph, Origin, Stage
 from synth.ir.op import Op
 from synth.ir.ops import Conv, MaxPool, SumPool
+from synth.ir.sizes import decode_size, encode_size, most
 from synth.ir.types import Codes, Shape, Tensor, Type
 
 __all__ = ["SCHEMA", "digest", "dump", "load"]
@@ -130,7 +131,7 @@ def _named(graph: Graph, name: str) -> dict[str, Any]:
 
 def _type(kind: Type) -> dict[str, Any]:
     if isinstance(kind, Tensor):
-        return {"shape": list(kind.shape), "dtype": kind.dtype}
+        return {"shape": [encode_size(n) for n in kind.shape], "dtype": kind.dtype}
     fmt = kind.format
     if isinstance(fmt, Fixed):
         return {"shape": list(kind.shape), "format": str(fmt)}
@@ -210,13 +211,16 @@ def _name_of(entry: Mapping[str, Any]) -> tuple[str, Origin]:
 def _shape(data: Any, where: str) -> Shape:
     if not isinstance(data, list):
         raise FormatError(f"{where}: {data!r} is not a shape")
-    shape = tuple(unsigned(size, where) for size in data)
+    shape = tuple(
+        decode_size(size, where) if isinstance(size, list) else unsigned(size, where)
+        for size in data
+    )
     _check_size(shape, where)
     return shape
 
 
 def _check_size(shape: Shape, where: str) -> None:
-    if math.prod(shape) > LIMIT or len(shape) > 16:
+    if most(math.prod(shape)) > LIMIT or len(shape) > 16:
         raise FormatError(f"{where}: a shape {shape} is beyond {LIMIT} elements or 16 axes")
 
 

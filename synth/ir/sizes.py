@@ -14,14 +14,17 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
-from synth.errors import ShapeError
+from synth.errors import FormatError, ShapeError
 
 __all__ = [
+    "GREATEST",
     "Monomial",
     "Quotient",
     "Size",
     "Symbol",
     "broadcast",
+    "decode_size",
+    "encode_size",
     "evaluated",
     "least",
     "most",
@@ -29,6 +32,9 @@ __all__ = [
     "replaced",
     "symbols_in",
 ]
+
+GREATEST = 1 << 24
+"""The greatest size that a dimension may be given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +130,12 @@ class Size(int):
     def most(self) -> int:
         """A number that the size never exceeds."""
         return self._ends[1]
+
+    @property
+    def symbol(self) -> Symbol | None:
+        """The dimension that the size is, if it is one by itself."""
+        atom = _atom(self)
+        return atom if isinstance(atom, Symbol) else None
 
     def __add__(self, other: Any) -> Any:
         return _sum(self, other, 1)
@@ -323,6 +335,56 @@ def symbols_in(sizes: Iterable[int]) -> list[Symbol]:
                 inner = [atom] if isinstance(atom, Symbol) else symbols_in([atom.size])
                 found.update(dict.fromkeys(inner))
     return list(found)
+
+
+def encode_size(size: int) -> Any:
+    """Return a size as JSON: an integer, or a list of terms, each a number and its factors."""
+    if not isinstance(size, Size):
+        return int(size)
+    return [[n, [_encode_atom(atom) for atom in key]] for key, n in size.terms.items()]
+
+
+def _encode_atom(atom: Atom) -> dict[str, Any]:
+    if isinstance(atom, Quotient):
+        return {"size": encode_size(atom.size), "by": atom.by}
+    return {"name": atom.name, "least": atom.least, "most": atom.most}
+
+
+def decode_size(data: Any, where: str, depth: int = 0) -> int:
+    """Read a size.
+
+    Raises
+    ------
+    FormatError
+        It is none.
+    """
+    if type(data) is int and abs(data) < 1 << 63:
+        return data
+    terms = data if isinstance(data, list) and 0 < len(data) <= _MOST_TERMS else [None]
+    total = 0
+    for term in terms:
+        pair = term if isinstance(term, list) and len(term) == 2 else [None, None]
+        if type(pair[0]) is not int or not isinstance(pair[1], list) or depth > _DEEPEST:
+            raise FormatError(f"{where}: {data!r} is no size")
+        made = pair[0]
+        for atom in pair[1][:_MOST_TERMS]:
+            made = made * _decode_atom(atom, where, depth)
+        total = total + made
+    return total
+
+
+def _decode_atom(data: Any, where: str, depth: int) -> int:
+    keys = set(data) if isinstance(data, dict) else set()
+    if keys == {"size", "by"} and type(data["by"]) is int and data["by"] > 1:
+        return decode_size(data["size"], where, depth + 1) // data["by"]
+    if keys == {"name", "least", "most"} and isinstance(data["name"], str):
+        least, most = data["least"], data["most"]
+        if type(least) is int and type(most) is int and 0 <= least <= most <= GREATEST:
+            return Size.of({(Symbol(data["name"], least, most, most),): 1})
+    raise FormatError(f"{where}: {data!r} is no symbolic dimension")
+
+
+_MOST_TERMS, _DEEPEST = 64, 8
 
 
 def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ dimensions, exactly. Shapes are inferred anew from these expressions, which prov
 
 from synth.sized.bounds import Dimension, ranges
 from synth.sized.instance import at, symbols_of, with_symbols
+from synth.sized.match import sizes_of
 from synth.sized.solve import lifted, solved
 
-__all__ = ["Dimension", "at", "lifted", "ranges", "solved", "symbols_of", "with_symbols"]
+__all__ = ["Dimension", "at", "lifted", "ranges", "sizes_of", "solved", "symbols_of", "with_symbols"]

@@ -5,14 +5,12 @@ from numbers import Integral
 from typing import Any
 
 from synth.errors import ShapeError
-from synth.ir.sizes import Symbol
+from synth.ir.sizes import GREATEST, Symbol
 
 __all__ = ["Dimension", "ranges"]
 
 Dimension = int | tuple[int, int]
 """A size, or the least and the greatest of those that each call may choose."""
-
-_GREATEST = 1 << 24
 
 
 def ranges(
@@ -35,10 +33,10 @@ def ranges(
             fixed[name] = value
             continue
         whole = [isinstance(n, Integral) and not isinstance(n, bool) for n in value]
-        if len(whole) != 2 or not all(whole) or not 0 <= value[0] <= value[1] <= _GREATEST:
+        if len(whole) != 2 or not all(whole) or not 0 <= value[0] <= value[1] <= GREATEST:
             raise ShapeError(
                 f"dimensions[{name!r}] is {value!r}; a range is the least and the greatest size, "
-                f"such as (1, 128), at most {_GREATEST}"
+                f"such as (1, 128), at most {GREATEST}"
             )
         least, most = (int(n) for n in value)
         if least == most:

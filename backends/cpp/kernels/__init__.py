@@ -9,9 +9,11 @@ from backends.cpp.kernels.movement import (
     print_pad,
     print_reshape,
     print_slice,
+    print_spread,
     print_transpose,
 )
 from backends.cpp.kernels.positions import (
+    print_counted,
     print_pick,
     print_rank,
     print_running_sum,
@@ -26,6 +28,7 @@ from synth.ir import Node, Op
 from synth.ir.ops import (
     Concat,
     Conv,
+    Counted,
     CumSum,
     Dense,
     Gather,
@@ -42,6 +45,7 @@ from synth.ir.ops import (
     Slice,
     Smallest,
     Softmax,
+    Spread,
     SumPool,
     Table,
     Transpose,
@@ -56,6 +60,7 @@ Printer = Callable[[Site, Group], list[str]]
 _PRINTERS: dict[type[Op], Printer] = {
     Concat: print_concat,
     Conv: print_conv,
+    Counted: print_counted,
     Dense: print_dense,
     Gather: print_gather,
     MatMul: print_matmul,
@@ -70,6 +75,7 @@ _PRINTERS: dict[type[Op], Printer] = {
     Reshape: print_reshape,
     Slice: print_slice,
     Softmax: print_softmax,
+    Spread: print_spread,
     SumPool: print_pool,
     Transpose: print_transpose,
     Trees: print_trees,
@@ -92,4 +98,7 @@ def print_group(site: Site, group: Group) -> list[str]:
 
 def fuses(node: Node) -> bool:
     """Whether a node's kernel can hand its elements on to a chain of others."""
-    return type(node.op) not in (Softmax, Concat, Pad, CumSum, Scatter, Smallest, Gru, Lstm, Rnn)
+    return type(node.op) not in _WHOLE
+
+
+_WHOLE = (Softmax, Concat, Counted, Pad, CumSum, Scatter, Smallest, Gru, Lstm, Rnn)
