@@ -36,6 +36,7 @@ from synth.ir.ops import (
     Concat,
     Conv,
     Convert,
+    Counted,
     CumSum,
     Dense,
     Div,
@@ -69,6 +70,7 @@ from synth.ir.ops import (
     Softmax,
     Softplus,
     Softsign,
+    Spread,
     Sub,
     SumPool,
     Table,
@@ -246,7 +248,7 @@ RULES: Mapping[type[Op], Callable[[Graph, Node], Cost]] = MappingProxyType(
         **dict.fromkeys((Clip, Elu, Function, HardSigmoid, LeakyRelu), _nothing),
         **dict.fromkeys((Gru, Lstm, Rnn), _nothing),
         **dict.fromkeys((Bitwise, Convert, CumSum, Mod, Pow), _nothing),
-        **dict.fromkeys((Pick, Scatter, Smallest), _nothing),
+        **dict.fromkeys((Counted, Pick, Scatter, Smallest, Spread), _nothing),
         **dict.fromkeys((Selu, Softmax, Softplus, Softsign), _nothing),
     }
 )

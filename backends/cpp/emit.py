@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 
+import numpy as np
+
 from backends.cpp.constants import constant_lines, pack_file
 from backends.cpp.groups import groups_of
 from backends.cpp.kernels import print_group
@@ -71,34 +73,8 @@ def emit_header(graph: Graph, name: str, version: str = "1.0.0", *, inside: bool
     UnsupportedOp
         An operation, an element type or a width that is not printed.
     """
-    if symbols_of(graph):
-        return _emit_sized(graph, name, version, inside)
-    return _emit(graph, name, version, inside, ())
-
-
-def _emit_sized(graph: Graph, name: str, version: str, inside: bool) -> Header:
-    """Return the header of a graph of symbolic dimensions, which are arguments there."""
-    identifiers = symbol_names(symbols_of(graph))
-    made = []
-    for turn in (1, 2):
-        # Whatever is printed must hold at all sizes, so it is the same wherever one looks.
-        symbols = {
-            s.name: replace(s, name=identifiers[s.name], value=s.value * turn + turn - 1)
-            for s in symbols_of(graph)
-        }
-        seen = with_symbols(graph, symbols)
-        made.append(_emit(seen, name, version, inside, symbols_of(seen)))
-    lines, again = (header.text.splitlines() for header in made)
-    for line, other in zip(lines, again, strict=False):
-        if line != other:
-            raise UnsupportedOp(f"this depends on sizes in a way that is not printed: {line}")
-    return made[0]
-
-
-def _emit(
-    graph: Graph, name: str, version: str, inside: bool, symbols: tuple[Symbol, ...]
-) -> Header:
-    function = _Function(graph, symbols)
+    function = _sized(graph) if symbols_of(graph) else _Function(graph)
+    symbols = function.symbols
     namespace = f"{name}_v{version.replace('.', '_')}"
     ports = function.inputs, function.outputs
     lines = Lines()
@@ -142,6 +118,27 @@ def _emit(
 
 def _library(part: str) -> str:
     return files("backends.cpp").joinpath("lib", f"{part}.h").read_text("utf-8")
+
+
+def _sized(graph: Graph) -> "_Function":
+    """Return the calls of a graph of symbolic dimensions, which are arguments there."""
+    identifiers = symbol_names(symbols_of(graph))
+    made = []
+    for turn in (1, 2):
+        # Whatever is printed must hold at all sizes, so it is the same wherever one looks.
+        symbols = {
+            s.name: replace(s, name=identifiers[s.name], value=s.value * turn + turn - 1)
+            for s in symbols_of(graph)
+        }
+        seen = with_symbols(graph, symbols)
+        made.append(_Function(seen, symbols_of(seen)))
+    for line, other in zip(*(function.lines({}) for function in made), strict=False):
+        if line != other:
+            raise UnsupportedOp(f"this depends on sizes in a way that is not printed: {line}")
+    one, two = (function.site.constants for function in made)
+    assert one.keys() == two.keys()
+    assert all(np.array_equal(one[key].array, two[key].array) for key in one)
+    return made[0]
 
 
 @dataclass
