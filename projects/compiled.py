@@ -74,7 +74,8 @@ class Compiled:
         if len(counts) != 1:
             raise ShapeError(f"inputs differ in their number of events: {sorted(counts)}")
         (events,) = counts
-        sizes = sizes_of({w.value: w.shape for w in self.inputs}, {k: x.shape for k, x in feeds.items()})
+        shapes = {wire.value: array.shape for wire, array in zip(self.inputs, given, strict=True)}
+        sizes = sizes_of({wire.value: wire.shape for wire in self.inputs}, shapes)
         results = [
             np.empty((events, *(evaluated(n, sizes) for n in wire.shape)), wire.dtype)
             for wire in self.outputs

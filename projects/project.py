@@ -15,8 +15,8 @@ from projects.ports import Ports, single
 from projects.record import Record, open_record
 from projects.report import Report, make_report
 from projects.run import run_stages
-from projects.sized import run_events
 from projects.simulation import Simulation, simulation
+from projects.sized import run_events
 from projects.validate import Validation, validate
 from synth.errors import ProjectError, SettingsError
 from synth.evaluate import Evaluator

@@ -203,8 +203,9 @@ def _read(model: Any, name: str | None, dimensions: Mapping[str, Dimension] | No
     symbols, fixed = ranges(dimensions)
     if not symbols:
         return imported(read(model, name=name, dimensions=fixed))
+    others = fixed or {}
     return solved(
-        lambda sizes: imported(read(model, name=name, dimensions={**fixed, **sizes})), symbols
+        lambda sizes: imported(read(model, name=name, dimensions={**others, **sizes})), symbols
     )
 
 

@@ -174,8 +174,8 @@ class _SizedSession(_Session):
 
     def _workspaces(self, lines: Lines) -> None:
         lines.add(
-            "// The memory of one call at a time, for the greatest sizes: one for each thread, kept",
-            "// from call to call.",
+            "// The memory of one call at a time, for the greatest sizes: one for each thread,",
+            "// kept from call to call.",
             f"struct Workspace {{ alignas(64) unsigned char memory[{max(self.memory, 1)}]; }};",
             "",
         )

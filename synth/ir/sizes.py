@@ -315,8 +315,10 @@ def replaced(size: int, change: Callable[[Symbol], int]) -> int:
     for key, n in size.terms.items():
         term = n
         for atom in key:
-            own = isinstance(atom, Symbol)
-            term = term * (change(atom) if own else replaced(atom.size, change) // atom.by)
+            if isinstance(atom, Symbol):
+                term = term * change(atom)
+            else:
+                term = term * (replaced(atom.size, change) // atom.by)
         total = total + term
     return total
 

@@ -10,4 +10,13 @@ from synth.sized.instance import at, symbols_of, with_symbols
 from synth.sized.match import sizes_of
 from synth.sized.solve import lifted, solved
 
-__all__ = ["Dimension", "at", "lifted", "ranges", "sizes_of", "solved", "symbols_of", "with_symbols"]
+__all__ = [
+    "Dimension",
+    "at",
+    "lifted",
+    "ranges",
+    "sizes_of",
+    "solved",
+    "symbols_of",
+    "with_symbols",
+]

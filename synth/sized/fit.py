@@ -75,6 +75,7 @@ class Fit:
             for by in range(2, _LARGEST_DIVISOR + 1):
                 for more in range(by):
                     size = (Size.of({(symbol,): 1}) + more) // by
+                    assert isinstance(size, Size)
                     yield [(), *(key for key in size.terms if key)]
 
     def _solution(self, basis: list[Monomial], values: tuple[int, ...]) -> int | None:

@@ -1,6 +1,6 @@
 """A graph at given sizes: one of numbers, as any other."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any
 

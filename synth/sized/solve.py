@@ -114,7 +114,8 @@ class _Solver:
         )
 
     def _shape(self, name: str, where: str) -> Shape:
-        return self._joined([graph.types[name].shape for graph in self.graphs], where)
+        shapes = [graph.types[name].shape for graph in self.graphs]
+        return tuple(self._joined(shapes, where))
 
     def _joined(self, values: Sequence[Any], where: str) -> Any:
         """Return a field that is the same at all samples, or an expression of it."""
@@ -127,7 +128,7 @@ class _Solver:
                 return self._refuse(where, values) if size is None else size
             if isinstance(first, tuple) and len({len(x) for x in values}) == 1:
                 return tuple(self._joined(column, where) for column in zip(*values, strict=True))
-            if is_dataclass(first):
+            if is_dataclass(first) and not isinstance(first, type):
                 names = [f.name for f in fields(first) if f.init]
                 columns = {n: [getattr(x, n) for x in values] for n in names}
                 made = {n: self._joined(x, f"{n} of {where}") for n, x in columns.items()}

@@ -57,9 +57,7 @@ def print_reduce(site: Site, group: Group) -> list[str]:
     return _reduce(site, group, op.function, loops, site.pointer(node.inputs[0]))
 
 
-def _reduce(
-    site: Site, group: Group, function: str, loops: tuple[Loop, Loop], x: str
-) -> list[str]:
+def _reduce(site: Site, group: Group, function: str, loops: tuple[Loop, Loop], x: str) -> list[str]:
     node, values = group.head, site.values
     kind = values.working(node)
     call, more = _call("reduce", *loops)
