@@ -109,6 +109,15 @@ class Size(int):
 
     @cached_property
     def _ends(self) -> tuple[int, int]:
+        """Bounds: the closer ones with quotients as they are, or with the ratios around them."""
+        low, high = self._shifted_ends()
+        below, above = (_relaxed(self, up=up) for up in (False, True))
+        if below is not None and above is not None:
+            low = max(low, -(-least(below[0]) // below[1]))
+            high = min(high, most(above[0]) // above[1])
+        return low, high
+
+    def _shifted_ends(self) -> tuple[int, int]:
         """Bounds, from the polynomial in what each factor has above its least value."""
         shifted: dict[Monomial, int] = {}
         for key, n in self.terms.items():
@@ -272,9 +281,43 @@ def _quotient(size: int, by: int) -> int:
     shared = math.gcd(by, *rest.values())
     left = Size.of({key: n // shared for key, n in rest.items()})
     if isinstance(left, Size) and by != shared:
-        whole[Quotient(left, by // shared),] = 1
+        whole[_flat(Quotient(left, by // shared)),] = 1
         return Size.of(whole)
     return Size.of(whole) + int(left) // (by // shared)
+
+
+def _flat(quotient: Quotient) -> Quotient:
+    """Return (p // a + m) // b as (p + a m) // (a b)."""
+    terms = quotient.size.terms
+    inner = [key[0] for key, n in terms.items() if n == 1 and len(key) == 1]
+    for atom in inner:
+        if isinstance(atom, Quotient):
+            rest = Size.of({key: n for key, n in terms.items() if key != (atom,)})
+            made = (atom.size + rest * atom.by) // (atom.by * quotient.by)
+            alone = _atom(made) if isinstance(made, Size) else None
+            if isinstance(alone, Quotient):
+                return alone
+    return quotient
+
+
+def _relaxed(size: Size, *, up: bool) -> tuple[int, int] | None:
+    """Return a size and a number over which it is nowhere below (or above) the given one.
+
+    p // d lies between (p - d + 1) / d and p / d. None where no term is a quotient alone.
+    """
+    alone = {
+        key[0]: n for key, n in size.terms.items() if len(key) == 1 and isinstance(key[0], Quotient)
+    }
+    if not alone:
+        return None
+    shared = math.lcm(*(atom.by for atom in alone))
+    keys = [(atom,) for atom in alone]
+    rest = Size.of({key: n for key, n in size.terms.items() if key not in keys})
+    total = rest * shared
+    for atom, n in alone.items():
+        cut = 0 if (n > 0) is up else atom.by - 1
+        total = total + (atom.size - cut) * (n * shared // atom.by)
+    return total, shared
 
 
 def _exact_quotient(size: int, by: Size) -> int:

@@ -19,7 +19,7 @@ _Atom = Symbol | Quotient
 
 def samples_needed(dimensions: int) -> int:
     """Return how many samples decide polynomials of degree 2, and of degree 3 of one dimension."""
-    return max((dimensions + 1) * (dimensions + 2) // 2, 4) + _SPARE
+    return max((dimensions + 1) * (dimensions + 2) // 2, 6) + _SPARE
 
 
 class Fit:
@@ -74,9 +74,16 @@ class Fit:
         for symbol in self.symbols:
             for by in range(2, _LARGEST_DIVISOR + 1):
                 for more in range(by):
+                    if not self._decides(symbol, by, more):
+                        continue
                     size = (Size.of({(symbol,): 1}) + more) // by
                     assert isinstance(size, Size)
                     yield [(), *(key for key in size.terms if key)]
+
+    def _decides(self, symbol: Symbol, by: int, more: int) -> bool:
+        """Whether samples lie on either side of where (symbol + more) // by goes up."""
+        rests = {(n + more) % by for n in self._columns[symbol]}
+        return {0, by - 1} <= rests
 
     def _solution(self, basis: list[Monomial], values: tuple[int, ...]) -> int | None:
         rows = [

@@ -166,11 +166,22 @@ class _Solver:
             if repeated:
                 self._repeated(node, where)
                 return
+        if isinstance(ops[0], Slice):
+            self.fit.learn(self._counts(ops[0], node.inputs[0]))
         op = self._joined(ops, where)
         inputs = [self._operand(op, node, name) for name in node.inputs]
         if isinstance(op, Gather) and any(isinstance(n, Size) for n in op.indices):
             op = self._sliced(op, where)
         self.build.add(op, *inputs, name=node.output, origin=origin)
+
+    def _counts(self, op: Slice, x: str) -> list[int]:
+        """Return how many elements steps beyond 1 may find along each axis."""
+        shape, rows = self.build.types[x].shape, zip(op.axes, op.starts, op.steps, strict=True)
+        return [
+            (shape[axis] + abs(step) - 1 - start * (step > 0)) // abs(step)
+            for axis, start, step in rows
+            if abs(step) > 1 and isinstance(shape[axis], Size)
+        ]
 
     def _operand(self, op: Op, node: Node, name: str) -> str:
         """Return an operand; one that broadcasting repeats anyway as it is before."""

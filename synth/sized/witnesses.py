@@ -1,7 +1,6 @@
 """The sizes at which a graph is looked at."""
 
 from collections.abc import Mapping, Sequence
-from math import isqrt
 
 from synth.ir.sizes import Symbol
 from synth.sized.fit import samples_needed
@@ -15,12 +14,12 @@ _SMALLEST = 11
 def witnesses(symbols: Sequence[Symbol], turn: int = 0) -> list[dict[str, int]]:
     """Return enough choices of sizes to solve for expressions.
 
-    All are primes, in one choice all differ, and they lie within the bounds where these leave room
-    for enough of them: no size is mistaken for another, or for a number of the model. Another
+    In one choice all differ, and they lie within the bounds where these leave room for enough of
+    them; they are neither small nor the powers of two and tens that models are made of. Another
     `turn` gives others.
     """
     count = samples_needed(len(symbols))
-    pools = [_primes(symbol, 2 * count + 3 * len(symbols)) for symbol in symbols]
+    pools = [_pool(symbol, 2 * count + 3 * len(symbols)) for symbol in symbols]
     chosen: list[dict[str, int]] = []
     for sample in range(count):
         sizes: dict[str, int] = {}
@@ -38,11 +37,12 @@ def corners(symbols: Sequence[Symbol]) -> list[Mapping[str, int]]:
     return [{s.name: max(s.least, 1) for s in symbols}, {s.name: s.most for s in symbols}]
 
 
-def _primes(symbol: Symbol, count: int) -> list[int]:
+def _pool(symbol: Symbol, count: int) -> list[int]:
+    """Return sizes of all remainders, odd and even ones in turn."""
     found: list[int] = []
     n = max(symbol.least, _SMALLEST)
     while len(found) < count and not (n > symbol.most and len(found) >= count // 2):
-        if all(n % d for d in range(2, isqrt(n) + 1)):
+        if n % 16 and n % 10:
             found.append(n)
-        n += 1
+        n += 1 + len(found) % 2
     return found
