@@ -12,7 +12,7 @@ import numpy as np
 
 from backends.cpp.constants import constant_lines, pack_file
 from backends.cpp.groups import groups_of
-from backends.cpp.kernels import print_group
+from backends.cpp.kernels import maps, print_group
 from backends.cpp.memory import Buffer, plan
 from backends.cpp.ports import Port, enter_call, leave_call, ports_of
 from backends.cpp.session import session_lines
@@ -161,8 +161,8 @@ class _Function:
             if port.name != self.values.names[port.value]:
                 self.site.calls.append(enter_call(self.site, port))
         for group in groups_of(self.graph, self.values):
-            if group.output in self.values.counted and group.output not in self.graph.outputs:
-                continue  # printed where it is read
+            if self._is_inline(group):
+                continue
             if self._is_alias(group):
                 source = group.head.inputs[0]
                 self.aliases[group.output] = source
@@ -175,6 +175,13 @@ class _Function:
         self.direct = {p.value for p in self.outputs if p.name == self.values.names.get(p.value)}
         self.offsets: Mapping[str, int]
         self.offsets, self.bytes = plan(self._buffers())
+
+    def _is_inline(self, group: Group) -> bool:
+        """Whether a number that sizes decide is printed wherever it is read."""
+        name = group.output
+        if name not in self.values.counted or name in self.graph.outputs:
+            return False
+        return all(map(maps, self.graph.consumers()[name]))
 
     def _is_alias(self, group: Group) -> bool:
         head = group.head

@@ -34,7 +34,7 @@ _OURS = frozenset({"memory", "run", "lib", "events", "work", "session"}) | froze
     {"count", "first", "model", "rest", "weights"}
 )
 """Identifiers of the header itself."""
-_PARAMETERS = re.compile(r"[a-z][0-9]*|.*_|pool|steps?", re.IGNORECASE)
+_PARAMETERS = re.compile(r"[a-z][0-9]*|.*_", re.IGNORECASE)
 """Identifiers of functions on elements, in which sizes may occur."""
 
 

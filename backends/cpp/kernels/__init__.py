@@ -52,7 +52,7 @@ from synth.ir.ops import (
     Trees,
 )
 
-__all__ = ["fuses", "print_group"]
+__all__ = ["fuses", "maps", "print_group"]
 
 
 Printer = Callable[[Site, Group], list[str]]
@@ -94,6 +94,11 @@ def print_group(site: Site, group: Group) -> list[str]:
         if isinstance(node.op, Table):
             site.values.names[node.inputs[1]] = site.shared(node.inputs[1])
     return _PRINTERS.get(type(group.head.op), print_map)(site, group)
+
+
+def maps(node: Node) -> bool:
+    """Whether a node is printed as an operation on each element."""
+    return type(node.op) not in _PRINTERS
 
 
 def fuses(node: Node) -> bool:
