@@ -56,6 +56,7 @@ from synth.ir.ops import (
     Neg,
     Pad,
     Pick,
+    PickRows,
     Pow,
     PRelu,
     Reduce,
@@ -63,6 +64,7 @@ from synth.ir.ops import (
     Reshape,
     Rnn,
     Scatter,
+    ScatterRows,
     Select,
     Selu,
     Slice,
@@ -248,7 +250,7 @@ RULES: Mapping[type[Op], Callable[[Graph, Node], Cost]] = MappingProxyType(
         **dict.fromkeys((Clip, Elu, Function, HardSigmoid, LeakyRelu), _nothing),
         **dict.fromkeys((Gru, Lstm, Rnn), _nothing),
         **dict.fromkeys((Bitwise, Convert, CumSum, Mod, Pow), _nothing),
-        **dict.fromkeys((Counted, Pick, Scatter, Smallest, Spread), _nothing),
+        **dict.fromkeys((Counted, Pick, PickRows, Scatter, ScatterRows, Smallest, Spread), _nothing),
         **dict.fromkeys((Selu, Softmax, Softplus, Softsign), _nothing),
     }
 )

@@ -9,10 +9,10 @@ from backends.cpp.ports import Port
 from backends.cpp.values import numpy_name
 from synth.ir import Graph
 from synth.ir.sizes import encode_size
-from synth.passes import simplified
-from synth.sized import lifted
+from synth.passes import simplified, whole_rows
+from synth.sized import lifted, symbols_of
 
-__all__ = ["SCHEMA", "Cpp"]
+__all__ = ["SCHEMA", "Cpp", "printable"]
 
 SCHEMA = 1
 _INSIDE = 200_000
@@ -37,7 +37,7 @@ class Cpp:
         files: dict[str, str | bytes] = {}
         models = {}
         bridge = ["// Functions by which other languages call the models.", *_INCLUDES]
-        for stage, graph in (("float", lifted(imported, simplified)), ("integer", typed)):
+        for stage, graph in (("float", printable(imported)), ("integer", typed)):
             if graph is None:
                 continue
             name = f"{settings.name}_{stage}"
@@ -59,6 +59,13 @@ class Cpp:
         }
         files["manifest.json"] = json.dumps(content, indent=1, sort_keys=True) + "\n"
         return Plan(files)
+
+
+def printable(imported: Graph) -> Graph:
+    """Return what is printed of a float graph: as few operations as can be."""
+    if not symbols_of(imported):
+        return simplified(imported)
+    return lifted(imported, lambda graph: whole_rows(simplified(graph)))
 
 
 _INCLUDES = ("#include <functional>", "#include <thread>")

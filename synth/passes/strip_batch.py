@@ -43,7 +43,7 @@ from synth.ir.ops import (
     Trees,
 )
 from synth.ir.ops.numbers import Convert, CumSum
-from synth.ir.ops.positions import Pick, Scatter, Smallest
+from synth.ir.ops.positions import Pick, PickRows, Scatter, ScatterRows, Smallest
 from synth.ir.ops.reduce import Pool
 from synth.ir.ops.sized import Counted, Spread
 from synth.passes.rewrite import Rewrite, finish
@@ -291,7 +291,7 @@ _RULES: dict[type[Op], PerEvent] = {
     Concat: _axis,
     Gather: _axis,
     CumSum: _axis,
-    **dict.fromkeys((Pick, Scatter, Smallest), _before_last(lambda _: 1)),
+    **dict.fromkeys((Pick, PickRows, Scatter, ScatterRows, Smallest), _before_last(lambda _: 1)),
     Counted: _counted,
     Spread: _spread,
     Reshape: _reshape,

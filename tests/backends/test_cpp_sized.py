@@ -6,15 +6,14 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from backends.cpp import emit_header
+from backends.cpp import emit_header, printable
 from projects.compiled import Compiled
 from projects.tools import require_compiler, run_tool
 from synth import load_graph
 from synth.evaluate import evaluate
 from synth.exact import Array
 from synth.ir import Graph
-from synth.passes import simplified
-from synth.sized import at, lifted
+from synth.sized import at
 from tests.cpp_batch import WARNINGS, compile_headers
 from tests.sized_models import MODELS, Event, event_of, graph_network
 
@@ -62,7 +61,7 @@ def test_graph_networks_of_any_number_of_nodes_and_edges(tmp_path: Path) -> None
     bounds = {"nodes": NODES, "edges": EDGES}
     models = [graph_network(seed) for seed in range(NETWORKS)]
     graphs = [load_graph(model, dimensions=bounds) for model in models]
-    headers = compile_headers([lifted(graph, simplified) for graph in graphs], tmp_path)
+    headers = compile_headers([printable(graph) for graph in graphs], tmp_path)
     random = np.random.default_rng(0)
     for seed, (model, graph, compiled) in enumerate(zip(models, graphs, headers, strict=True)):
         session = onnxruntime.InferenceSession(model.SerializeToString())
@@ -80,7 +79,7 @@ def graphs() -> dict[str, Graph]:
 
 
 def test_every_way_in_which_sizes_enter(graphs: dict[str, Graph], tmp_path: Path) -> None:
-    headers = compile_headers([lifted(graph, simplified) for graph in graphs.values()], tmp_path)
+    headers = compile_headers([printable(graph) for graph in graphs.values()], tmp_path)
     random = np.random.default_rng(1)
     for (name, (build, bounds)), compiled in zip(MODELS.items(), headers, strict=True):
         model = build()
@@ -165,7 +164,7 @@ int main() {
 def test_eight_threads_with_events_of_their_own_sizes(tmp_path: Path, sanitizer: str) -> None:
     """No race, no allocation, no access out of bounds; sizes beyond the bounds are refused."""
     graph = load_graph(graph_network(0), dimensions={"nodes": NODES, "edges": EDGES})
-    (tmp_path / "g.h").write_text(emit_header(lifted(graph, simplified), "g").text)
+    (tmp_path / "g.h").write_text(emit_header(printable(graph), "g").text)
     (tmp_path / "main.cpp").write_text(PROGRAM)
     flags = ["-std=c++17", "-O1", "-g", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all"]
     made = [require_compiler(), *flags, *WARNINGS, "main.cpp", "-pthread", "-o", "main"]

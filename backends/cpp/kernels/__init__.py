@@ -16,6 +16,8 @@ from backends.cpp.kernels.positions import (
     print_counted,
     print_pick,
     print_rank,
+    print_rows_picked,
+    print_rows_scattered,
     print_running_sum,
     print_scatter,
 )
@@ -38,10 +40,12 @@ from synth.ir.ops import (
     MaxPool,
     Pad,
     Pick,
+    PickRows,
     Reduce,
     Reshape,
     Rnn,
     Scatter,
+    ScatterRows,
     Slice,
     Smallest,
     Softmax,
@@ -68,7 +72,9 @@ _PRINTERS: dict[type[Op], Printer] = {
     CumSum: print_running_sum,
     Pad: print_pad,
     Pick: print_pick,
+    PickRows: print_rows_picked,
     Scatter: print_scatter,
+    ScatterRows: print_rows_scattered,
     Smallest: print_rank,
     **dict.fromkeys((Gru, Lstm, Rnn), print_recurrent),
     Reduce: print_reduce,
@@ -106,4 +112,4 @@ def fuses(node: Node) -> bool:
     return type(node.op) not in _WHOLE
 
 
-_WHOLE = (Softmax, Concat, Counted, Pad, CumSum, Scatter, Smallest, Gru, Lstm, Rnn)
+_WHOLE = (Softmax, Concat, Counted, Pad, CumSum, Scatter, ScatterRows, Smallest, Gru, Lstm, Rnn)

@@ -5,7 +5,8 @@ from math import prod
 
 from backends.cpp.layout import is_sized, loop_of, strides_of
 from backends.cpp.site import Group, Site
-from synth.ir.ops import Counted, CumSum, Scatter, Smallest
+from synth.ir import Node
+from synth.ir.ops import Counted, CumSum, PickRows, Scatter, ScatterRows, Smallest
 
 __all__ = ["print_counted", "print_pick", "print_rank", "print_running_sum", "print_scatter"]
 
@@ -51,17 +52,52 @@ def print_scatter(site: Site, group: Group) -> list[str]:
     op = node.op
     assert isinstance(op, Scatter)
     x, places = (values.shape(name) for name in node.inputs[:2])
-    kind = values.type(node.output)
-    update = _UPDATES[op.function].format(kind)
-    unused = "" if "(" in update else "[[maybe_unused]] "
-    operands = ", ".join(site.operand(node, position) for position in range(3))
     sizes = (prod(x[:-1]), x[-1], places[-1])
     call, more = _call("scatter", sizes)
     return [
         f"{call}(",
-        f"    []({unused}{kind} a, {kind} b) {{ return {kind}({update}); }},",
-        f"    {more}{site.pointer(group.output)}, {operands});",
+        f"    {_update(op.function, values.type(node.output))},",
+        f"    {more}{site.pointer(group.output)}, {_operands(site, node)});",
     ]
+
+
+def print_rows_picked(site: Site, group: Group) -> list[str]:
+    """Print what takes rows from computed places."""
+    node, values = group.head, site.values
+    op = node.op
+    assert isinstance(op, PickRows)
+    x, starts = (values.shape(name) for name in node.inputs)
+    sizes = _listed((prod(x[:-1]), x[-1], starts[-1]))
+    return [
+        f"lib::pick_rows<{op.width}>(",
+        f"    {site.then(group, values.type(node.inputs[0]))}, {sizes}, {site.pointer(group.output)},",
+        f"    {site.operand(node, 0)}, {site.operand(node, 1)});",
+    ]
+
+
+def print_rows_scattered(site: Site, group: Group) -> list[str]:
+    """Print what puts rows to computed places."""
+    node, values = group.head, site.values
+    op = node.op
+    assert isinstance(op, ScatterRows)
+    x, starts = (values.shape(name) for name in node.inputs[:2])
+    sizes = _listed((prod(x[:-1]), x[-1], starts[-1]))
+    return [
+        f"lib::scatter_rows<{op.width}>(",
+        f"    {_update(op.function, values.type(node.output))}, {sizes},",
+        f"    {site.pointer(group.output)}, {_operands(site, node)});",
+    ]
+
+
+def _update(function: str, kind: str) -> str:
+    """Return what becomes of an element by an update."""
+    update = _UPDATES[function].format(kind)
+    unused = "" if "(" in update else "[[maybe_unused]] "
+    return f"[]({unused}{kind} a, {kind} b) {{ return {kind}({update}); }}"
+
+
+def _operands(site: Site, node: Node) -> str:
+    return ", ".join(site.operand(node, position) for position in range(3))
 
 
 def print_rank(site: Site, group: Group) -> list[str]:

@@ -103,6 +103,34 @@ inline void scatter_sized(F f, long rows, long n, long m, Y *__restrict y, X x, 
         }
 }
 
+// Calls f(element of a row, its place) for rows of Width elements of which the first is at `start`.
+template <int Width, class F> inline void through_row(long start, long n, F f) {
+    if (start >= 0 && start <= n - Width)
+        for (long j = 0; j < Width; ++j) f(j, start + j);
+    else
+        for (long j = 0; j < Width; ++j) f(j, within(start < n ? start + j : n, n));
+}
+
+// y[row][k][j] = f(x[row][starts[row][k] + j]), of n elements a row
+template <int Width, class F, class Y, class X, class P>
+inline void pick_rows(F f, long rows, long n, long m, Y *__restrict y, X x, P starts) {
+    for (long r = 0; r < rows; ++r)
+        for (long k = 0; k < m; ++k, y += Width)
+            through_row<Width>(long(starts(r * m + k, 0)), n,
+                               [&](long j, long at) { y[j] = f(x(r * n + at, 0)); });
+}
+
+// y = x, with f(element, update) along rows that begin at positions, one after another
+template <int Width, class F, class Y, class X, class P, class U>
+inline void scatter_rows(F f, long rows, long n, long m, Y *__restrict y, X x, P starts, U updates) {
+    for (long i = 0; i < rows * n; ++i) y[i] = x(i, 0);
+    for (long r = 0; r < rows; ++r, y += n)
+        for (long k = 0; k < m; ++k)
+            through_row<Width>(long(starts(r * m + k, 0)), n, [&](long j, long at) {
+                y[at] = f(y[at], updates((r * m + k) * Width + j, 0));
+            });
+}
+
 // Positions of the `count` first elements of each row by an order; see `rank`. `taken` has room for
 // a row.
 template <bool Last, class F, class X>
