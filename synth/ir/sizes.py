@@ -167,6 +167,8 @@ class Size(int):
         for a, n in self.terms.items():
             for b, m in _terms(other).items():
                 key = tuple(sorted((*a, *b), key=str))
+                if len(key) > _HIGHEST:
+                    raise ShapeError(f"a size is a product of more than {_HIGHEST} dimensions")
                 result[key] = result.get(key, 0) + n * m
         return Size.of(result)
 
@@ -429,7 +431,7 @@ def _decode_atom(data: Any, where: str, depth: int) -> int:
     raise FormatError(f"{where}: {data!r} is no symbolic dimension")
 
 
-_MOST_TERMS, _DEEPEST = 64, 8
+_MOST_TERMS, _DEEPEST, _HIGHEST = 64, 8, 12
 
 
 def broadcast(*shapes: tuple[int, ...]) -> tuple[int, ...]:

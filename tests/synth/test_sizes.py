@@ -41,7 +41,7 @@ def run(program: list[tuple[str, int, int]], one: int, two: int) -> list[int]:
             case "-":
                 stack.append(x - y)
             case "*":
-                stack.append(x * y if len(str(x)) + len(str(y)) < 40 else x * number)
+                stack.append(x * stack[number % 3])
             case "/":
                 stack.append(x // (abs(number) + 1))
             case "%":
