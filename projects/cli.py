@@ -111,9 +111,7 @@ def convert(
     ending: Annotated[
         str, typer.Option("--ending", help="prediction, or margin: without the last activation.")
     ] = "prediction",
-    dimension: Annotated[
-        Texts, typer.Option(help=_DIMENSION)
-    ] = None,
+    dimension: Annotated[Texts, typer.Option(help=_DIMENSION)] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing project.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -154,9 +152,7 @@ def convert(
 @app.command()
 def inspect(
     model: Annotated[Path, typer.Argument(help="A project's folder, or an ONNX file.")],
-    dimension: Annotated[
-        Texts, typer.Option(help=_DIMENSION)
-    ] = None,
+    dimension: Annotated[Texts, typer.Option(help=_DIMENSION)] = None,
     as_json: Json = False,
 ) -> None:
     """Show a graph: layers, shapes, formats, intervals, parameters."""

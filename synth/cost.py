@@ -250,7 +250,9 @@ RULES: Mapping[type[Op], Callable[[Graph, Node], Cost]] = MappingProxyType(
         **dict.fromkeys((Clip, Elu, Function, HardSigmoid, LeakyRelu), _nothing),
         **dict.fromkeys((Gru, Lstm, Rnn), _nothing),
         **dict.fromkeys((Bitwise, Convert, CumSum, Mod, Pow), _nothing),
-        **dict.fromkeys((Counted, Pick, PickRows, Scatter, ScatterRows, Smallest, Spread), _nothing),
+        **dict.fromkeys(
+            (Counted, Pick, PickRows, Scatter, ScatterRows, Smallest, Spread), _nothing
+        ),
         **dict.fromkeys((Selu, Softmax, Softplus, Softsign), _nothing),
     }
 )

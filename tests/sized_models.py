@@ -61,7 +61,9 @@ class Net:
         infos = []
         for number, output in enumerate(outputs):
             name, kind = output if isinstance(output, tuple) else (output, TensorProto.FLOAT)
-            self.nodes.append(helper.make_node("Identity", [name], [f"y{number}"], name=f"y{number}"))
+            self.nodes.append(
+                helper.make_node("Identity", [name], [f"y{number}"], name=f"y{number}")
+            )
             infos.append(helper.make_tensor_value_info(f"y{number}", kind, None))
         graph = helper.make_graph(self.nodes, "net", self.inputs, infos, self.weights)
         return helper.make_model(graph, ir_version=9, opset_imports=[helper.make_opsetid("", 18)])
@@ -74,7 +76,10 @@ def graph_network(seed: int) -> onnx.ModelProto:
     """
     net = Net(seed)
     draw = net.random.integers
-    x, index = net.input("x", "nodes", 3), net.input("edge_index", 2, "edges", kind=TensorProto.INT64)
+    x, index = (
+        net.input("x", "nodes", 3),
+        net.input("edge_index", 2, "edges", kind=TensorProto.INT64),
+    )
     edge = net.input("edge_attr", "edges", 4)
     ends = [net.add("Gather", index, net.known(i), axis=0) for i in (0, 1)]
     width, edge_width = 3, 4
@@ -100,7 +105,9 @@ def graph_network(seed: int) -> onnx.ModelProto:
 
 
 def _zeros(net: Net, x: str, width: int) -> str:
-    return str(net.add("ConstantOfShape", net.add("Concat", net.size(x, 0), net.known([width]), axis=0)))
+    return str(
+        net.add("ConstantOfShape", net.add("Concat", net.size(x, 0), net.known([width]), axis=0))
+    )
 
 
 def _by_elements(net: Net, x: str, end: str, message: str, width: int) -> str:
@@ -134,7 +141,9 @@ def attention() -> onnx.ModelProto:
     # Nobody looks ahead.
     count = net.size(x, 0)
     ones = net.add("ConstantOfShape", net.add("Concat", count, count, axis=0))
-    ahead = net.add("Trilu", net.add("Add", ones, net.known(-9.0, np.float32)), net.known(1), upper=1)
+    ahead = net.add(
+        "Trilu", net.add("Add", ones, net.known(-9.0, np.float32)), net.known(1), upper=1
+    )
     weights = net.add("Softmax", net.add("Add", scores, ahead), axis=-1)
     y = net.add("MatMul", weights, v)
     scale, bias = (net.known(net.random.normal(size=8), np.float32) for _ in range(2))
@@ -166,7 +175,9 @@ def recurrent() -> onnx.ModelProto:
     kernels = [net.weight(2, 4 * 7, size) for size in (6, 7)]
     y, last, _ = net.add("LSTM", x, *kernels, results=3, hidden_size=7, direction="bidirectional")
     flat = net.add("Reshape", net.add("Transpose", y, perm=[0, 2, 1, 3]), net.known([0, 0, -1]))
-    _, end = net.add("GRU", flat, net.weight(1, 9, 14), net.weight(1, 9, 3), results=2, hidden_size=3)
+    _, end = net.add(
+        "GRU", flat, net.weight(1, 9, 14), net.weight(1, 9, 3), results=2, hidden_size=3
+    )
     return net.model(last, end)
 
 
@@ -178,13 +189,19 @@ def moved() -> onnx.ModelProto:
     numbers = net.add("Range", net.known(0), count, net.known(1))
     column = net.add("Unsqueeze", net.add("Cast", numbers, to=TensorProto.FLOAT), net.known([1]))
     placed = net.add("Add", x, column)
-    back = net.add("Slice", placed, net.known([-1]), net.known([-(1 << 40)]), net.known([0]), net.known([-1]))
-    every = net.add("Slice", back, net.known([1]), net.known([1 << 40]), net.known([0]), net.known([2]))
+    back = net.add(
+        "Slice", placed, net.known([-1]), net.known([-(1 << 40)]), net.known([0]), net.known([-1])
+    )
+    every = net.add(
+        "Slice", back, net.known([1]), net.known([1 << 40]), net.known([0]), net.known([2])
+    )
     end = net.add("Slice", placed, net.known([-3]), net.known([1 << 40]), net.known([0]))
     padded = net.add("Pad", every, net.known([1, 0, 2, 0]))
     twice = net.add("Tile", placed, net.known([2, 1]))
     last = net.add("Gather", placed, net.known(-1), axis=0)
-    return net.model(net.add("Concat", padded, end, twice, axis=0), last, net.add("Div", x, count_of(net, x)))
+    return net.model(
+        net.add("Concat", padded, end, twice, axis=0), last, net.add("Div", x, count_of(net, x))
+    )
 
 
 def count_of(net: Net, x: str) -> str:

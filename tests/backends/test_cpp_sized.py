@@ -51,7 +51,9 @@ def assert_equals_onnxruntime(
 def sizes_between(bounds: dict[str, tuple[int, int]], count: int) -> list[dict[str, int]]:
     """Return the least and the greatest sizes, and others between them."""
     random = np.random.default_rng(len(bounds))
-    drawn = [{k: int(random.integers(a, b + 1)) for k, (a, b) in bounds.items()} for _ in range(count)]
+    drawn = [
+        {k: int(random.integers(a, b + 1)) for k, (a, b) in bounds.items()} for _ in range(count)
+    ]
     ends = [{k: pair[i] for k, pair in bounds.items()} for i in (0, 1)]
     return [*ends, *drawn]
 
@@ -110,7 +112,8 @@ struct Event {
     long nodes, edges;
     std::vector<float> x, attributes, whole, each;
     std::vector<std::int64_t> index;
-    Event(long n, long e) : nodes(n), edges(e), x(std::size_t(3 * n)), attributes(std::size_t(4 * e)),
+    Event(long n, long e) : nodes(n), edges(e), x(std::size_t(3 * n)),
+          attributes(std::size_t(4 * e)),
           whole(2), each(std::size_t(n)), index(std::size_t(2 * e)) {
         for (std::size_t i = 0; i < x.size(); ++i) x[i] = float(i % 7) - 3;
         for (std::size_t i = 0; i < attributes.size(); ++i) attributes[i] = float(i % 5) - 2;

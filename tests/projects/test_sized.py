@@ -61,7 +61,9 @@ def test_events_of_one_size_are_an_array(project: Project, events: list[Event]) 
     found, listed = project.compiled(arrays, threads=2), project.compiled(columns(same))
     for name in project.imported.outputs:
         np.testing.assert_array_equal(found[name], np.stack(listed[name]))
-    assert all(len(column) == 0 for column in project.compiled(columns(same[:1]) | _none()).values())
+    assert all(
+        len(column) == 0 for column in project.compiled(columns(same[:1]) | _none()).values()
+    )
 
 
 def _none() -> dict[str, list[Any]]:
@@ -75,7 +77,10 @@ def test_what_does_not_fit_is_refused(project: Project, events: list[Event], how
     long = np.zeros((21, 3), np.float32)
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"x": long}, r"dimension 'nodes' is 21, not from 1 to 20: convert with wider bounds"),
-        ({"x": long[:, :2]}, r"input 'x': expected \(events, nodes, 3\), where nodes is 21, got \(1, 21, 2\)"),
+        (
+            {"x": long[:, :2]},
+            r"input 'x': expected \(events, nodes, 3\), where nodes is 21, got \(1, 21, 2\)",
+        ),
         ({"x": long[0]}, r"input 'x': expected \(events, nodes, 3\), got \(1, 3\)"),
         (
             {"edge_attr": np.zeros((4, 4))},
@@ -87,11 +92,13 @@ def test_what_does_not_fit_is_refused(project: Project, events: list[Event], how
             run({name: [value] for name, value in {**event, **change}.items()})
     with pytest.raises(ShapeError, match="inputs differ in their number of events"):
         run({**columns(events[:2]), "x": [event["x"]]})
-    with pytest.raises(ShapeError, match=r"the model has inputs \['edge_attr', 'edge_index', 'x'\]"):
+    with pytest.raises(
+        ShapeError, match=r"the model has inputs \['edge_attr', 'edge_index', 'x'\]"
+    ):
         run({"x": [event["x"]]})
+    bad = event["edge_attr"].copy()
+    bad[0, 0] = np.nan
     with pytest.raises(PrecisionError, match="1 values are NaN"):
-        bad = event["edge_attr"].copy()
-        bad[0, 0] = np.nan
         run({name: [x] for name, x in {**event, "edge_attr": bad}.items()})
     with pytest.raises(ShapeError, match=r"input 'x': rows of unequal length within an event"):
         run({**columns([event]), "x": [[[1.0], [2.0, 3.0]]]})
@@ -100,9 +107,7 @@ def test_what_does_not_fit_is_refused(project: Project, events: list[Event], how
 def test_hardware_and_formats_have_one_size(model: onnx.ModelProto, tmp_path: Path) -> None:
     message = r"dimension 'nodes' may be 1 to 20, but the backend 'vitis' writes hardware of fixed"
     with pytest.raises(ShapeError, match=message):
-        convert(
-            model, part="xcvu13p-flga2577-2-e", output_dir=tmp_path / "v", dimensions=BOUNDS
-        )
+        convert(model, part="xcvu13p-flga2577-2-e", output_dir=tmp_path / "v", dimensions=BOUNDS)
     message = r"number formats are chosen and proven for one size: give one size, dimensions="
     with pytest.raises(ShapeError, match=message):
         convert(
@@ -135,10 +140,10 @@ def test_the_last_softmax_is_left_out(tmp_path: Path) -> None:
         )
         for output in ("prediction", "margin")
     }
-    x = np.random.default_rng(0).normal(size=(2, 5, 3))
-    exponents = np.exp(made["margin"].predict_float(x))
+    given = np.random.default_rng(0).normal(size=(2, 5, 3))
+    exponents = np.exp(made["margin"].predict_float(given))
     expected = exponents / exponents.sum(-1, keepdims=True)
-    np.testing.assert_allclose(made["prediction"].predict_float(x), expected, rtol=1e-4)
+    np.testing.assert_allclose(made["prediction"].predict_float(given), expected, rtol=1e-4)
 
 
 def test_the_command_line_takes_ranges(model: onnx.ModelProto, tmp_path: Path) -> None:
@@ -162,7 +167,8 @@ PROGRAM = """
 int main() {
     const net_float_v1_0_0::Session session;
     const auto work = std::make_unique<net_float_v1_0_0::Session::Workspace>();
-    const float x[6] = {1, -2, 3, 0.5f, 0, -1}, attributes[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 8, 7, 6};
+    const float x[6] = {1, -2, 3, 0.5f, 0, -1};
+    const float attributes[12] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 8, 7, 6};
     const std::int64_t index[6] = {0, 1, 1, 1, 0, 1};
     float whole[2], each[2];
     for (long edges = 3; edges >= 0; edges -= 3) {

@@ -83,7 +83,8 @@ def test_other_operations_at_other_sizes_are_refused() -> None:
         return build.graph([build.add(Relu() if sizes["n"] % 3 else Neg(), x, name="y")])
 
     with pytest.raises(
-        UnsupportedOp, match=r"the operations of 'g' depend on the sizes: (Relu|Neg) in layer 'x' at"
+        UnsupportedOp,
+        match=r"the operations of 'g' depend on the sizes: (Relu|Neg) in layer 'x' at",
     ):
         solved(make, [N])
 
@@ -133,7 +134,9 @@ def test_bounds_at_which_a_model_does_not_exist() -> None:
             raise ShapeError("no such model")
         return graph_of(CONSTANTS["a fill"])(sizes)
 
-    message = r"cannot be taken at \{'n': 5\}, a bound of its dimensions; give narrower ones: no such"
+    message = (
+        r"cannot be taken at \{'n': 5\}, a bound of its dimensions; give narrower ones: no such"
+    )
     with pytest.raises(ShapeError, match=message):
         solved(make, [N])
 
@@ -149,7 +152,9 @@ def rows_alone() -> onnx.ModelProto:
 
 
 def test_a_batch_is_no_size_of_an_event() -> None:
-    with pytest.raises(ShapeError, match=r"dimension 'rows' is a batch: the model treats what lies"):
+    with pytest.raises(
+        ShapeError, match=r"dimension 'rows' is a batch: the model treats what lies"
+    ):
         load_graph(rows_alone(), dimensions={"rows": (1, 9)})
 
 

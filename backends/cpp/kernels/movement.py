@@ -38,7 +38,9 @@ class _Copy:
 def _print(site: Site, group: Group, copy: _Copy, position: int = 0) -> list[str]:
     """Print the copy of one operand."""
     node = group.head
-    target = site.pointer(group.output) + (f" + {copy.to_offset} * L" if copy.to_offset != 0 else "")
+    target = site.pointer(group.output) + (
+        f" + {copy.to_offset} * L" if copy.to_offset != 0 else ""
+    )
     loop = loop_of(copy.sizes, copy.to, copy.source)
     return [
         f"{loop.map}({_moved(site, group, position)},",

@@ -68,9 +68,10 @@ def print_rows_picked(site: Site, group: Group) -> list[str]:
     assert isinstance(op, PickRows)
     x, starts = (values.shape(name) for name in node.inputs)
     sizes = _listed((prod(x[:-1]), x[-1], starts[-1]))
+    then = site.then(group, values.type(node.inputs[0]))
     return [
         f"lib::pick_rows<{op.width}>(",
-        f"    {site.then(group, values.type(node.inputs[0]))}, {sizes}, {site.pointer(group.output)},",
+        f"    {then}, {sizes}, {site.pointer(group.output)},",
         f"    {site.operand(node, 0)}, {site.operand(node, 1)});",
     ]
 
