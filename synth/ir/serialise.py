@@ -208,11 +208,12 @@ def _name_of(entry: Mapping[str, Any]) -> tuple[str, Origin]:
     return name, Origin(layer, role)
 
 
-def _shape(data: Any, where: str) -> Shape:
+def _shape(data: Any, where: str, *, sized: bool = False) -> Shape:
+    """Read a shape, of sizes that depend on symbolic dimensions where `sized`."""
     if not isinstance(data, list):
         raise FormatError(f"{where}: {data!r} is not a shape")
     shape = tuple(
-        decode_size(size, where) if isinstance(size, list) else unsigned(size, where)
+        decode_size(size, where) if sized and isinstance(size, list) else unsigned(size, where)
         for size in data
     )
     _check_size(shape, where)
@@ -229,7 +230,7 @@ def _load_type(data: Any, stage: Stage, where: str) -> tuple[Shape, str | Fixed 
         entry = record(data, where, "shape", "dtype")
         if entry["dtype"] not in _DTYPES:
             raise FormatError(f"{where}: {entry['dtype']!r} is not an element type")
-        return _shape(entry["shape"], where), entry["dtype"]
+        return _shape(entry["shape"], where, sized=True), entry["dtype"]
     entry = record(data, where, "shape", "format")
     shape, fmt = _shape(entry["shape"], where), entry["format"]
     if isinstance(fmt, str):

@@ -33,7 +33,8 @@ def sizes_of(wanted: Mapping[str, Shape], given: Mapping[str, Shape]) -> dict[st
         for size, found in zip(shape, given[name][1:], strict=True):
             symbol = size.symbol if isinstance(size, Size) else None
             if sizes.get(symbol.name, found) != found if symbol else size != found:
-                more = "".join(f", where {k} is {n}" for k, n in sizes.items())
+                known = " and ".join(f"{k} is {n}" for k, n in sizes.items())
+                more = f", where {known}" if known else ""
                 raise ShapeError(f"input {name!r}: expected {text}{more}, got {given[name]}")
             if symbol:
                 sizes[symbol.name], symbols[symbol.name] = found, symbol

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from synth import load_graph
-from synth.errors import ModelError, ShapeError, UnsupportedOp
+from synth.errors import FormatError, GraphError, ModelError, ShapeError, UnsupportedOp
 from synth.evaluate import evaluate
 from synth.exact import Array
 from synth.ir import Builder, Graph, Stage, Tensor
@@ -171,3 +171,17 @@ def test_a_range_of_one_size_is_a_size() -> None:
     assert not any(isinstance(node.op, Counted) for node in graph.nodes)
     with pytest.raises(ModelError, match="dimensions names 'node'"):
         load_graph(graph_network(0), dimensions={"node": (1, 4), "edges": 6})
+
+
+def test_saved_sizes_are_hostile_input() -> None:
+    text, weights = dump(solved(graph_of(CONSTANTS["a size"]), [N]))
+    assert '"name": "n"' in text
+    for old, new in (
+        ('"most": 60', '"most": 3'),
+        ('"most": 60', '"most": 99999999999'),
+        ('"name": "n"', '"nome": "n"'),
+    ):
+        with pytest.raises(FormatError, match="is no symbolic dimension"):
+            load(text.replace(old, new, 1), weights)
+    with pytest.raises(GraphError, match="is recorded as"):
+        load(text[::-1].replace('"n"', '"m"', 1)[::-1], weights)

@@ -41,10 +41,10 @@ def _split(shape: Shape, inside: tuple[int, ...]) -> tuple[Loop, Loop]:
     return outer, inner
 
 
-def _call(name: str, outer: Loop, inner: Loop) -> tuple[str, str]:
-    """Return a function of two loops, and what it takes of them."""
+def _call(name: str, outer: Loop, inner: Loop, fast: Loop) -> tuple[str, str]:
+    """Return a function of two loops, and what it takes of them; `fast` is its innermost."""
     if outer.sized or inner.sized:
-        return f"lib::{name}_sized", f"{outer.span}, {inner.span}, "
+        return f"lib::{name}_sized<{fast.last}>", f"{outer.span}, {inner.span}, "
     return f"lib::{name}<L, {outer.axes}, {inner.axes}>", ""
 
 
@@ -60,10 +60,9 @@ def print_reduce(site: Site, group: Group) -> list[str]:
 def _reduce(site: Site, group: Group, function: str, loops: tuple[Loop, Loop], x: str) -> list[str]:
     node, values = group.head, site.values
     kind = values.working(node)
-    call, more = _call("reduce", *loops)
-    known = f"<{loops[0].last}>" if more else ""
+    call, more = _call("reduce", *loops, loops[0])
     return [
-        f"{call}{known}(",
+        f"{call}(",
         f"    {_fold(function, kind)}, {_first(function, kind)},",
         f"    {site.then(group, kind)},",
         f"    {more}{site.pointer(group.output)}, {x});",
@@ -75,7 +74,8 @@ def print_softmax(site: Site, group: Group) -> list[str]:
     node = group.head
     assert isinstance(node.op, Softmax)
     x, y = site.pointer(node.inputs[0]), site.pointer(group.output)
-    call, more = _call("softmax", *_split(site.values.shape(node.inputs[0]), node.op.axes))
+    outer, inner = _split(site.values.shape(node.inputs[0]), node.op.axes)
+    call, more = _call("softmax", outer, inner, inner)
     return [f"{call}({more}{y}, {x});"]
 
 

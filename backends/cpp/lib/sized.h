@@ -184,11 +184,11 @@ inline void reduce_sized(F f, A first, Then then, const Span<Axes, 1> &outer,
 }
 
 // Softmax over `inner` for every index of `outer`; strides are those of x and of y alike.
-template <int Axes, int Inner, class T>
+template <class Last, int Axes, int Inner, class T>
 inline void softmax_sized(const Span<Axes, 1> &outer, const Span<Inner, 1> &inner, T *__restrict y,
                           const T *__restrict x) {
     constexpr int last = Inner - 1;
-    const long n = inner.size[last], step = inner.stride[0][last];
+    const long n = known<Last, 0>(inner.size[last]), step = known<Last, 1>(inner.stride[0][last]);
     walk(outer, [&](const Places<1> &from) {
         T most = -std::numeric_limits<T>::infinity(), total = 0;
         const auto rows = [&](auto f) {
