@@ -84,7 +84,7 @@ def test_what_does_not_fit_is_refused(project: Project, events: list[Event], how
         ({"x": long[0]}, r"input 'x': expected \(events, nodes, 3\), got \(1, 3\)"),
         (
             {"edge_attr": np.zeros((4, 4))},
-            r"input 'edge_attr': expected \(events, edges, 4\), where nodes is 3 and edges is 5, got",
+            r"expected \(events, edges, 4\), where nodes is 3 and edges is 5, got \(1, 4, 4\)",
         ),
     ]
     for change, message in wrong:
