@@ -16,6 +16,9 @@ from projects.convert import convert
 from projects.project import Project, open_project
 from synth.errors import ModelError, PrecisionError, SettingsError, ShapeError
 from tests.sized_models import Event, Net, event_of, graph_network
+from tests.synth.onnx.test_models import models
+
+__all__ = ["models"]
 
 BOUNDS = {"nodes": (1, 20), "edges": (0, 40)}
 SIZES = [(3, 5), (20, 40), (1, 0), (3, 5), (4, 0), (20, 1)]
@@ -196,3 +199,25 @@ def test_in_a_program(project: Project, tmp_path: Path, compiler: str) -> None:
         found = project.predict_float({name: array[None] for name, array in event.items()})
         expected = np.concatenate([found[name].ravel() for name in project.imported.outputs])
         np.testing.assert_allclose([float(n) for n in line.split()], expected, atol=ROUNDING)
+
+
+@pytest.mark.slow
+def test_a_published_graph_network(models: Path, tmp_path: Path) -> None:
+    """Jets of any number of particles and vertices, each with its nearest neighbours."""
+    path = models / "onnx/cms-btag/HLT__ParticleNetAK4__V01__particle-net.onnx"
+    bounds = {"n_pf": (17, 50), "n_sv": (1, 20)}
+    project = convert(path, backend="cpp", output_dir=tmp_path / "net", dimensions=bounds)
+    random = np.random.default_rng(0)
+    model, jets = onnx.load(path), []
+    for particles, vertices in ((17, 1), (50, 20), (33, 7), (17, 20)):
+        jet = event_of(model, {"N": 1, "n_pf": particles, "n_sv": vertices}, random)
+        masks = {"pf_mask": particles - 2, "sv_mask": vertices}
+        for name, filled in masks.items():
+            jet[name] = (np.arange(jet[name].size) < filled).astype(np.float32).reshape(1, 1, -1)
+        jets.append(jet)
+    session = onnxruntime.InferenceSession(path)
+    found, real = project.compiled(columns(jets)), project.predict_float(columns(jets))
+    for jet, *made in zip(jets, found, real, strict=True):
+        for scores in made:
+            (expected,) = session.run(None, jet)
+            np.testing.assert_allclose(scores, expected, rtol=0, atol=ROUNDING)
