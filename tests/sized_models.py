@@ -231,6 +231,14 @@ def tuples() -> onnx.ModelProto:
     return net.model(y, net.add("ReduceSum", y, net.known([0, 2])), (number, TensorProto.INT64))
 
 
+def pooled() -> onnx.ModelProto:
+    """Pools of what may be nothing."""
+    net = Net(8)
+    edges = net.layer(net.input("x", "edges", 3), 3, 4)
+    names = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL2")
+    return net.model(*(net.add(name, edges, net.known([0])) for name in names))
+
+
 MODELS: dict[str, tuple[Callable[[], onnx.ModelProto], dict[str, tuple[int, int]]]] = {
     "attention": (attention, {"steps": (1, 40)}),
     "windows": (windows, {"steps": (9, 50)}),
@@ -238,6 +246,7 @@ MODELS: dict[str, tuple[Callable[[], onnx.ModelProto], dict[str, tuple[int, int]
     "recurrent": (recurrent, {"steps": (1, 30)}),
     "moved": (moved, {"steps": (3, 40)}),
     "ranked": (ranked, {"steps": (4, 40)}),
+    "pooled": (pooled, {"edges": (0, 20)}),
     "tuples": (tuples, {"rows": (1, 12), "columns": (1, 12), "picks": (0, 20)}),
 }
 """Builders by name, with the bounds of their dimensions."""

@@ -104,7 +104,7 @@ class Values:
         if name in self.graph.constants:
             return literal(self.graph.constants[name].reshape(-1)[0], kind)
         op = self.counted[name]
-        return f"{kind}(1.0 / double({op.start}))" if op.reciprocal else f"{kind}({op.start})"
+        return f"lib::one_over<{kind}>({op.start})" if op.reciprocal else f"{kind}({op.start})"
 
     def type(self, name: str) -> str:
         """Return the C++ type of a value's elements."""

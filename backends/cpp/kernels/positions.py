@@ -25,7 +25,7 @@ def print_counted(site: Site, group: Group) -> list[str]:
     op = node.op
     assert isinstance(op, Counted)
     kind = values.type(node.output)
-    number = f"{kind}(1.0 / double(n))" if op.reciprocal else f"{kind}(n)"
+    number = f"lib::one_over<{kind}>(n)" if op.reciprocal else f"{kind}(n)"
     loop = loop_of(op.to, strides_of(op.to), op.steps)
     return [
         f"{loop.map}([=](long n) {{ return {number}; }},",

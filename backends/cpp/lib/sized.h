@@ -46,6 +46,9 @@ struct Counting {
     long operator()(long i, int) const { return start + i; }
 };
 
+// The reciprocal of a number of elements; 1 of none, whose sum is 0 and so their mean.
+template <class T> inline T one_over(long n) { return T(1.0 / double(n > 1 ? n : 1)); }
+
 // Throws unless a dimension is within the bounds that the workspace is made for.
 inline void check_size(const char *name, long size, long least, long most) {
     if (size < least || size > most)

@@ -48,8 +48,17 @@ class Reduce(Op):
             columns = [x[..., i : i + 1] for i in range(x.shape[-1])]
             return fold(function, columns) if len(columns) > 1 else columns[0].copy()
         dtype = x.dtype if self.function in ("sum", "prod") else None
+        if dtype is None and 0 in (x.shape[axis] for axis in self.axes):
+            return np.full((len(x), *self.shape(x.shape[1:])), self._extreme(x.dtype), x.dtype)
         result: Array = function.reduce(x, axis=self.axes, keepdims=True, dtype=dtype)
         return result
+
+    def _extreme(self, dtype: np.dtype) -> float:
+        """Return the extreme of no elements: nothing is beyond it."""
+        if dtype.kind == "f":
+            return -np.inf if self.function == "max" else np.inf
+        limits = np.iinfo(dtype)
+        return int(limits.min if self.function == "max" else limits.max)
 
     def infer_codes(self, *operands: Codes) -> Codes:
         if self.function == "prod":

@@ -20,7 +20,8 @@ __all__ = ["Counted", "Spread"]
 class Counted(Op):
     """``start`` plus a multiple of each index, in any element type; or 1 over that.
 
-    Positions, masks of ones, and the reciprocal of a number of elements.
+    Positions, masks of ones, and the reciprocal of a number of elements, which is 1 of none: so the
+    mean of no elements is their sum, 0.
     """
 
     arity: ClassVar[tuple[int, int]] = (0, 0)
@@ -45,8 +46,9 @@ class Counted(Op):
             along = [1] * len(self.to)
             along[axis] = count
             value += (np.arange(count) * step).reshape(along)
-        with np.errstate(divide="ignore"):
-            return np.asarray(1.0 / value if self.reciprocal else value).astype(self.type)[None]
+        if self.reciprocal:
+            return np.asarray(1.0 / np.maximum(value, 1)).astype(self.type)[None]
+        return value.astype(self.type)[None]
 
 
 @dataclass(frozen=True)
