@@ -36,6 +36,7 @@ from synth.ir.ops import (
     Concat,
     Conv,
     Convert,
+    Counted,
     CumSum,
     Dense,
     Div,
@@ -55,6 +56,7 @@ from synth.ir.ops import (
     Neg,
     Pad,
     Pick,
+    PickRows,
     Pow,
     PRelu,
     Reduce,
@@ -62,6 +64,7 @@ from synth.ir.ops import (
     Reshape,
     Rnn,
     Scatter,
+    ScatterRows,
     Select,
     Selu,
     Slice,
@@ -69,6 +72,7 @@ from synth.ir.ops import (
     Softmax,
     Softplus,
     Softsign,
+    Spread,
     Sub,
     SumPool,
     Table,
@@ -246,7 +250,9 @@ RULES: Mapping[type[Op], Callable[[Graph, Node], Cost]] = MappingProxyType(
         **dict.fromkeys((Clip, Elu, Function, HardSigmoid, LeakyRelu), _nothing),
         **dict.fromkeys((Gru, Lstm, Rnn), _nothing),
         **dict.fromkeys((Bitwise, Convert, CumSum, Mod, Pow), _nothing),
-        **dict.fromkeys((Pick, Scatter, Smallest), _nothing),
+        **dict.fromkeys(
+            (Counted, Pick, PickRows, Scatter, ScatterRows, Smallest, Spread), _nothing
+        ),
         **dict.fromkeys((Selu, Softmax, Softplus, Softsign), _nothing),
     }
 )

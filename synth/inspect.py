@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from synth.cost import Cost, cost, total
 from synth.ir.graph import Graph
 from synth.ir.types import Codes, Shape
+from synth.sized import at, symbols_of
 
 __all__ = ["Row", "columns", "rows", "summary"]
 
@@ -49,7 +50,7 @@ class Row:
 
 def rows(graph: Graph) -> list[Row]:
     """Return one row for each input and each node, in order of computation."""
-    costs = cost(graph)
+    costs = cost(_greatest(graph))
     named = [(name, "Input") for name in graph.inputs]
     named += [(node.output, node.op.kind) for node in graph.nodes]
     return [_row(graph, name, op, costs.get(name, Cost())) for name, op in named]
@@ -71,7 +72,8 @@ def summary(graph: Graph) -> str:
         )
         for row in found
     ]
-    sums = total(cost(graph))
+    sums = total(cost(_greatest(graph)))
+    sizes = [f"counted at {symbol} = {symbol.most}" for symbol in symbols_of(graph)]
     return "\n".join(
         [
             _plain(str(graph)),
@@ -80,8 +82,17 @@ def summary(graph: Graph) -> str:
             f"tables {sums.table_bits:,} bits",
             f"multiplications {sums.multiplications:,} of {sums.macs:,} MACs",
             f"additions {sums.additions:,}",
+            *map(_plain, sizes),
         ]
     )
+
+
+def _greatest(graph: Graph) -> Graph:
+    """Return the graph at the greatest sizes of its dimensions."""
+    symbols = symbols_of(graph)
+    if not symbols:
+        return graph
+    return at(graph, {symbol.name: symbol.most for symbol in symbols}, fold=False)
 
 
 def columns(lines: Sequence[Sequence[str]], left: int) -> list[str]:

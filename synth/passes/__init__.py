@@ -14,6 +14,7 @@ from synth.passes.fold_constants import fold_constants
 from synth.passes.layout import layout
 from synth.passes.remove_identities import remove_identities
 from synth.passes.rewrite import to_fixpoint
+from synth.passes.rows import whole_rows
 from synth.passes.sink_squeezes import sink_squeezes
 from synth.passes.strip_batch import explain_batch, strip_batch
 
@@ -30,6 +31,7 @@ __all__ = [
     "simplified",
     "sink_squeezes",
     "strip_batch",
+    "whole_rows",
 ]
 
 

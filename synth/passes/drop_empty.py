@@ -3,8 +3,9 @@
 import numpy as np
 
 from synth.exact import Array
-from synth.ir import Graph, Node, Stage
+from synth.ir import Graph, Node, Shape, Stage
 from synth.ir.ops import OPS, Concat, Reshape, Scatter
+from synth.ir.sizes import Size
 from synth.passes.rewrite import Rewrite, rewrite
 
 __all__ = ["drop_empty"]
@@ -13,7 +14,8 @@ __all__ = ["drop_empty"]
 def drop_empty(graph: Graph) -> Graph:
     """Return the graph with as few nodes as can be that make a value without elements, or read one.
 
-    Inputs and outputs without elements stay, so the graph keeps its signature.
+    Inputs and outputs without elements stay, so the graph keeps its signature. So does a value of a
+    symbolic dimension beside one of size 0: a constant has one shape at all sizes.
     """
     if graph.stage != Stage.IMPORTED or all(0 not in kind.shape for kind in graph.types.values()):
         return graph
@@ -22,7 +24,7 @@ def drop_empty(graph: Graph) -> Graph:
 
 def _drop(work: Rewrite, node: Node) -> str | None:
     kind, inputs = work.graph.tensor(node.output), work.inputs(node)
-    if 0 in kind.shape:
+    if 0 in kind.shape and _is_fixed(kind.shape):
         return _constant(work, node, np.zeros(kind.shape, kind.dtype))
     kept = [name for name in inputs if 0 not in work.shape(name)]
     if len(kept) == len(inputs):
@@ -41,7 +43,13 @@ def _drop(work: Rewrite, node: Node) -> str | None:
 
 def _known(work: Rewrite, name: str) -> Array | None:
     shape = work.shape(name)
-    return np.zeros(shape, work.dtype(name)) if 0 in shape else work.array(name)
+    if 0 not in shape:
+        return work.array(name)
+    return np.zeros(shape, work.dtype(name)) if _is_fixed(shape) else None
+
+
+def _is_fixed(shape: Shape) -> bool:
+    return not any(isinstance(n, Size) for n in shape)
 
 
 def _constant(work: Rewrite, node: Node, value: Array) -> str:

@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from backends.cpp.expressions import lambda_of
-from backends.cpp.layout import axes, strides_of
+from backends.cpp.layout import broadcast_strides, is_sized, loop_of, strides_of
 from backends.cpp.site import Group, Site, spans
 from backends.cpp.values import literal
 from synth.ir import Shape
@@ -19,6 +19,7 @@ __all__ = [
     "print_pad",
     "print_reshape",
     "print_slice",
+    "print_spread",
     "print_transpose",
 ]
 
@@ -41,10 +42,13 @@ class _Copy:
 def _print(site: Site, group: Group, copy: _Copy, position: int = 0) -> list[str]:
     """Print the copy of one operand."""
     node = group.head
-    target = site.pointer(group.output) + (f" + {copy.to_offset} * L" if copy.to_offset else "")
+    target = site.pointer(group.output) + (
+        f" + {copy.to_offset} * L" if copy.to_offset != 0 else ""
+    )
+    loop = loop_of(copy.sizes, copy.to, copy.source)
     return [
-        f"lib::map<L, {axes(copy.sizes, copy.to, copy.source)}>({_moved(site, group, position)},",
-        f"    {target}, {site.operand(node, position, copy.source_offset)});",
+        f"{loop.map}({_moved(site, group, position)},",
+        f"    {loop.argument}{target}, {site.operand(node, position, copy.source_offset)});",
     ]
 
 
@@ -75,14 +79,15 @@ def print_transpose(site: Site, group: Group) -> list[str]:
     """Print a copy with the operand's strides permuted, in tiles where two axes change places."""
     node = group.head
     assert isinstance(node.op, Transpose)
-    swapped = _swapped(site.values.shape(node.inputs[0]), node.op.permutation)
-    computed = node.inputs[0] not in site.values.graph.constants
+    before = site.values.shape(node.inputs[0])
+    swapped = _swapped(before, node.op.permutation)
+    computed = node.inputs[0] not in site.values.graph.constants and not is_sized(*before)
     plain = _moved(site, group, 0) == "lib::Same()" and site.values.type(node.output) != "bool"
     if computed and plain and min(swapped[1:]) >= _TILE:
         sizes = ", ".join(map(str, swapped))
         pointers = f"{site.pointer(group.output)}, {site.pointer(node.inputs[0])}"
         return [f"lib::transpose<L, {sizes}>({pointers});"]
-    source, shape = strides_of(site.values.shape(node.inputs[0])), site.values.shape(node.output)
+    source, shape = strides_of(before), site.values.shape(node.output)
     moved = [source[axis] for axis in node.op.permutation]
     return _print(site, group, _Copy(shape, strides_of(shape), moved))
 
@@ -95,6 +100,14 @@ def _swapped(shape: Shape, permutation: Sequence[int]) -> tuple[int, int, int]:
         if tuple(permutation[kept:]) == (*range(middle, rank), *range(kept, middle)):
             return prod(shape[:kept]), prod(shape[kept:middle]), prod(shape[middle:])
     return 0, 0, 0
+
+
+def print_spread(site: Site, group: Group) -> list[str]:
+    """Print a copy with strides of 0 where elements repeat themselves."""
+    node = group.head
+    source, shape = site.values.shape(node.inputs[0]), site.values.shape(node.output)
+    copy = _Copy(shape, strides_of(shape), broadcast_strides(source, shape))
+    return _print(site, group, copy)
 
 
 def print_slice(site: Site, group: Group) -> list[str]:
@@ -148,6 +161,12 @@ def print_gather(site: Site, group: Group) -> list[str]:
     stem = f"{values.names[node.output]}_index"
     index = site.constant(stem, np.array(op.indices), "int")
     before, behind = prod(shape[:axis]), prod(shape[axis + 1 :])
+    if is_sized(before, shape[axis], behind):
+        sizes = f"{before}, {shape[axis]}, {len(op.indices)}, {behind}"
+        return [
+            f"lib::gather_sized({site.then(group, values.type(node.inputs[0]))}, {sizes},",
+            f"    {site.pointer(group.output)}, {site.operand(node, 0)}, {index});",
+        ]
     return [
         f"lib::gather<L, {before}, {shape[axis]}, {len(op.indices)}, {behind}>(",
         f"    {site.then(group, values.type(node.inputs[0]))}, {site.pointer(group.output)},",

@@ -30,9 +30,10 @@ from synth.ir.ops.elementwise import (
 from synth.ir.ops.linear import Conv, Dense, MatMul
 from synth.ir.ops.movement import Concat, Gather, Movement, Pad, Reshape, Slice, Transpose
 from synth.ir.ops.numbers import Bitwise, Convert, CumSum, Mod, Pow
-from synth.ir.ops.positions import Pick, Scatter, Smallest
+from synth.ir.ops.positions import Pick, PickRows, Scatter, ScatterRows, Smallest
 from synth.ir.ops.recurrent import Gru, Lstm, Recurrent, Rnn
 from synth.ir.ops.reduce import MaxPool, Reduce, SumPool
+from synth.ir.ops.sized import Counted, Spread
 from synth.ir.ops.trees import Trees
 from synth.ir.ops.typed import Cast, Table
 
@@ -47,6 +48,7 @@ __all__ = [
     "Concat",
     "Conv",
     "Convert",
+    "Counted",
     "CumSum",
     "Dense",
     "Div",
@@ -69,6 +71,7 @@ __all__ = [
     "PRelu",
     "Pad",
     "Pick",
+    "PickRows",
     "Pow",
     "Recurrent",
     "Reduce",
@@ -76,6 +79,7 @@ __all__ = [
     "Reshape",
     "Rnn",
     "Scatter",
+    "ScatterRows",
     "Select",
     "Selu",
     "Slice",
@@ -83,6 +87,7 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Softsign",
+    "Spread",
     "Sub",
     "SumPool",
     "Table",
@@ -100,7 +105,8 @@ OPS: dict[str, type[Op]] = {
         *(Selu, Softmax, Softplus, Softsign),
         *(Gru, Lstm, Rnn),
         *(Bitwise, Convert, CumSum, Mod, Pow),
-        *(Pick, Scatter, Smallest),
+        *(Pick, PickRows, Scatter, ScatterRows, Smallest),
+        *(Counted, Spread),
         *(Cast, Table, Trees),
     )
 }
