@@ -143,6 +143,13 @@ def _sized(graph: Graph) -> "_Function":
     return made[0]
 
 
+def _refuse_empty(graph: Graph) -> None:
+    for node in graph.nodes:
+        for name in (*node.inputs, node.output):
+            if 0 in (shape := graph.types[name].shape):
+                raise UnsupportedOp(f"value {name!r} has the shape {shape}: no elements")
+
+
 @dataclass
 class _Function:
     """The calls that compute a graph, and the memory they need."""
@@ -153,10 +160,7 @@ class _Function:
     """Values that are another's array under another shape."""
 
     def __post_init__(self) -> None:
-        for node in self.graph.nodes:
-            for name in (*node.inputs, node.output):
-                if 0 in (shape := self.graph.types[name].shape):
-                    raise UnsupportedOp(f"value {name!r} has the shape {shape}: no elements")
+        _refuse_empty(self.graph)
         self.values = Values(self.graph, frozenset(symbol.name for symbol in self.symbols))
         self.site = Site(self.values)
         self.inputs, self.outputs = ports_of(self.graph, self.values)
