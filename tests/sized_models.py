@@ -169,6 +169,18 @@ def image() -> onnx.ModelProto:
     return net.model(pooled, net.add("GlobalAveragePool", pooled))
 
 
+def images() -> onnx.ModelProto:
+    """Images of one size, as many as there are: kernels for known sizes, called for each."""
+    net = Net(9)
+    x = net.input("x", "images", 16, 16, 16)
+    y = net.add("Relu", net.add("Conv", x, net.weight(16, 16, 3, 3), pads=[1, 1, 1, 1]))
+    y = net.add("Conv", y, net.weight(16, 1, 3, 3), group=16)
+    rows = net.add("Reshape", net.add("ReduceMean", y, net.known([2, 3])), net.known([-1, 16]))
+    each, most = net.dense(rows, 16, 1), net.add("ReduceMax", rows, net.known([0]))
+    turned = net.add("Transpose", net.add("ReduceMax", y, net.known([0])), perm=[0, 2, 3, 1])
+    return net.model(each, net.dense(most, 16, 1), turned)
+
+
 def recurrent() -> onnx.ModelProto:
     net = Net(4)
     x = net.input("x", "steps", 1, 6)
@@ -243,6 +255,7 @@ MODELS: dict[str, tuple[Callable[[], onnx.ModelProto], dict[str, tuple[int, int]
     "attention": (attention, {"steps": (1, 40)}),
     "windows": (windows, {"steps": (9, 50)}),
     "image": (image, {"rows": (2, 20), "columns": (2, 30)}),
+    "images": (images, {"images": (1, 6)}),
     "recurrent": (recurrent, {"steps": (1, 30)}),
     "moved": (moved, {"steps": (3, 40)}),
     "ranked": (ranked, {"steps": (4, 40)}),
