@@ -35,6 +35,7 @@ app = typer.Typer(
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, nothing else.")]
 Folder = Annotated[Path, typer.Argument(help="The folder of a project.")]
 Texts = list[str] | None
+_DIMENSION = "Size of a symbolic dimension, as seq=20, or its bounds, as nodes=1..128; repeatable."
 _T = TypeVar("_T")
 
 
@@ -119,9 +120,7 @@ def convert(
     ending: Annotated[
         str, typer.Option("--ending", help="prediction, or margin: without the last activation.")
     ] = "prediction",
-    dimension: Annotated[
-        Texts, typer.Option(help="Value of a symbolic dimension, as seq=20; repeatable.")
-    ] = None,
+    dimension: Annotated[Texts, typer.Option(help=_DIMENSION)] = None,
     overwrite: Annotated[bool, typer.Option(help="Replace an existing project.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -152,7 +151,7 @@ def convert(
             io_type=io_type,
             control=control,
             output=ending,
-            dimensions=_numbers("--dimension", dimension) or None,
+            dimensions=_dimensions(dimension),
             overwrite=overwrite,
             progress=step,
         )
@@ -168,9 +167,7 @@ def convert(
 @app.command()
 def inspect(
     model: Annotated[Path, typer.Argument(help="A project's folder, or an ONNX file.")],
-    dimension: Annotated[
-        Texts, typer.Option(help="Value of a symbolic dimension, as seq=20; repeatable.")
-    ] = None,
+    dimension: Annotated[Texts, typer.Option(help=_DIMENSION)] = None,
     as_json: Json = False,
 ) -> None:
     """Show a graph: layers, shapes, formats, intervals, parameters."""
@@ -181,7 +178,7 @@ def inspect(
     if model.is_dir():
         graph = open_project(model).graph
     else:
-        graph = load_graph(model, dimensions=_numbers("--dimension", dimension) or None)
+        graph = load_graph(model, dimensions=_dimensions(dimension))
     if as_json:
         _print_json(
             {"name": graph.name, "stage": graph.stage, "rows": list(map(asdict, rows(graph)))}
@@ -328,6 +325,17 @@ def _amount(option: str, text: str) -> float:
         return float(text)
     except ValueError:
         raise SettingsError(f"{option}: {text!r} is no number") from None
+
+
+def _dimensions(texts: Sequence[str] | None) -> dict[str, int | tuple[int, int]] | None:
+    """Return sizes of symbolic dimensions, or the least and the greatest."""
+    option = "--dimension"
+
+    def read(text: str) -> int | tuple[int, int]:
+        least, dots, most = text.partition("..")
+        return (_whole(option, least), _whole(option, most)) if dots else _whole(option, text)
+
+    return _pairs(option, texts or (), read) or None
 
 
 def _whole(option: str, text: str) -> int:

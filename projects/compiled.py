@@ -16,6 +16,8 @@ from projects.tools import compiler_version, is_gnu, processor, require_compiler
 from synth.errors import ShapeError, ToolError
 from synth.evaluate import cores
 from synth.exact import Array
+from synth.ir.sizes import Size, decode_size, evaluated
+from synth.sized import sizes_of
 
 __all__ = ["Compiled", "Wire", "compile_header"]
 
@@ -72,16 +74,23 @@ class Compiled:
         if len(counts) != 1:
             raise ShapeError(f"inputs differ in their number of events: {sorted(counts)}")
         (events,) = counts
-        results = [np.empty((events, *wire.shape), wire.dtype) for wire in self.outputs]
+        shapes = {wire.value: array.shape for wire, array in zip(self.inputs, given, strict=True)}
+        sizes = sizes_of({wire.value: wire.shape for wire in self.inputs}, shapes)
+        results = [
+            np.empty((events, *(evaluated(n, sizes) for n in wire.shape)), wire.dtype)
+            for wire in self.outputs
+        ]
         library = _loaded(self.library)
         session = _session(self.library, self.name, self.weights)
         workers = max(1, min(threads or cores(), events))
+        more = [(ctypes.c_longlong * len(sizes))(*sizes.values())] if sizes else []
         library[f"{self.name}_run"](
             ctypes.c_void_p(session),
             _pointers(given),
             _pointers(results),
             ctypes.c_longlong(events),
             ctypes.c_int(workers),
+            *more,
         )
         return {wire.value: array for wire, array in zip(self.outputs, results, strict=True)}
 
@@ -125,14 +134,22 @@ def compile_header(folder: Path, stage: str) -> Compiled:
 
 
 def _wires(ports: Sequence[Mapping[str, Any]]) -> tuple[Wire, ...]:
-    return tuple(Wire(port["value"], tuple(port["shape"]), port["dtype"]) for port in ports)
+    return tuple(
+        Wire(
+            port["value"],
+            tuple(decode_size(n, f"port {port['value']!r}") for n in port["shape"]),
+            port["dtype"],
+        )
+        for port in ports
+    )
 
 
 def _rows(feeds: Mapping[str, Array], wire: Wire) -> Array:
     if wire.value not in feeds:
         raise ShapeError(f"input {wire.value!r} is missing")
     array = np.ascontiguousarray(feeds[wire.value], dtype=wire.dtype)
-    if array.shape[1:] != wire.shape or not array.ndim:
+    sized = any(isinstance(n, Size) for n in wire.shape)
+    if not array.ndim or (array.shape[1:] != wire.shape and not sized):
         raise ShapeError(
             f"input {wire.value!r} has shape {array.shape}, not (events, *{wire.shape})"
         )

@@ -34,6 +34,7 @@ from synth.load import load_graph
 from synth.parts import Part, find
 from synth.passes import prepare
 from synth.passes.margin import margin
+from synth.sized import Dimension, lifted, symbols_of
 
 __all__ = ["check_values", "convert", "typed_graph"]
 
@@ -67,7 +68,7 @@ def convert(
     io_type: str = "io_parallel",
     control: str = "hs",
     output: str = "prediction",
-    dimensions: Mapping[str, int] | None = None,
+    dimensions: Mapping[str, Dimension] | None = None,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -117,7 +118,8 @@ def convert(
     output
         "prediction", or "margin" to leave out the softmax or sigmoid that ends the model.
     dimensions
-        Values of symbolic dimensions, as in ``{"seq": 20}``.
+        Values of symbolic dimensions, as in ``{"seq": 20}``. With the backend "cpp", the least and
+        the greatest size of those that each call gives: ``{"nodes": (1, 128)}``.
     shapes
         Shapes of the inputs of a live PyTorch model, batch first, as in ``{"x": (1, 16)}``.
     overwrite
@@ -154,10 +156,11 @@ def convert(
         imported = imported.renamed(name or _name_from(imported.name))
         check_values(imported)
         if options.output == "margin":
-            imported = margin(imported)
+            imported = lifted(imported, margin)
         check_layers(options, imported)
         asked = any(given is not None for given in (inputs, outputs, precision, calibration))
         asked |= is_quantised(imported)
+        _check_sizes(imported, writer, asked=asked)
         modes: dict[str, Any] = {}
         typed, front = None, None
         if asked or writer.needs_integers:
@@ -192,6 +195,23 @@ def convert(
             say("writing golden data for the test bench")
             write_files(_golden(writer, typed, settings), partial)
     return Project(_folder(output_dir), record, imported, typed)
+
+
+def _check_sizes(graph: Graph, writer: Backend, *, asked: bool) -> None:
+    """Refuse symbolic dimensions where integers are wanted: they are proven for one size."""
+    for symbol in symbols_of(graph):
+        bounds = f"dimension {symbol.name!r} may be {symbol.least} to {symbol.most}"
+        remedy = f"give one size, dimensions={{{symbol.name!r}: {symbol.most}}}"
+        if writer.needs_integers:
+            raise ShapeError(
+                f"{bounds}, but the backend {writer.name!r} writes hardware of fixed sizes: "
+                f"{remedy}, or use backend='cpp'"
+            )
+        if asked:
+            raise ShapeError(
+                f"{bounds}, but number formats are chosen and proven for one size: {remedy}, or "
+                "leave out precision, calibration, inputs and outputs for the float header alone"
+            )
 
 
 def _backend(name: Any) -> Backend:

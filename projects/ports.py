@@ -18,7 +18,7 @@ from synth.fixed import Format, Overflow, Round, as_codes
 from synth.ir import Graph
 from synth.ir.ops import Trees
 
-__all__ = ["Modes", "Ports", "single"]
+__all__ = ["Modes", "Ports", "named_inputs", "single"]
 
 Modes = tuple[Round, Overflow]
 """What happens on the way into a wire."""
@@ -145,21 +145,33 @@ class Ports:
         return {name: results[typed] for name, typed in pairs}
 
     def _named(self, x: Any) -> dict[str, Array]:
-        names = self.imported.inputs
-        if not isinstance(x, Mapping):
-            if len(names) != 1:
-                raise ShapeError(
-                    f"the model has inputs {', '.join(names)}: give a mapping from each name to "
-                    "its array"
-                )
-            x = {names[0]: x}
-        if set(x) != set(names):
-            raise ShapeError(f"the model has inputs {sorted(names)}, not {sorted(map(str, x))}")
-        arrays = {name: _shaped(name, x[name], self.imported) for name in names}
+        given = named_inputs(self.imported, x)
+        arrays = {name: _shaped(name, value, self.imported) for name, value in given.items()}
         counts = {name: len(array) for name, array in arrays.items()}
         if len(set(counts.values())) > 1:
             raise ShapeError(f"inputs differ in their number of events: {counts}")
         return arrays
+
+
+def named_inputs(graph: Graph, x: Any) -> dict[str, Any]:
+    """Return what is given for each input of a graph, in their order.
+
+    Raises
+    ------
+    ShapeError
+        An input is missing or unknown.
+    """
+    names = graph.inputs
+    if not isinstance(x, Mapping):
+        if len(names) != 1:
+            raise ShapeError(
+                f"the model has inputs {', '.join(names)}: give a mapping from each name to "
+                "its array"
+            )
+        x = {names[0]: x}
+    if set(x) != set(names):
+        raise ShapeError(f"the model has inputs {sorted(names)}, not {sorted(map(str, x))}")
+    return {name: x[name] for name in names}
 
 
 def single(results: dict[str, Array]) -> Any:

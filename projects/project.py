@@ -1,9 +1,9 @@
 """A project: a folder with firmware, and beside it the graphs that say what it must compute."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from projects.record import Record, open_record
 from projects.report import Report, make_report
 from projects.run import run_stages
 from projects.simulation import Simulation, simulation
+from projects.sized import run_events
 from projects.validate import Validation, validate
 from synth.errors import ProjectError, SettingsError
 from synth.evaluate import Evaluator
@@ -23,11 +24,15 @@ from synth.exact import Array
 from synth.inspect import summary
 from synth.ir import Graph
 from synth.passes import prepare
+from synth.sized import at, symbols_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Project", "open_project"]
+
+_KEPT = 256
+"""Sizes at which the float model is kept ready to run."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -83,12 +88,22 @@ class Project:
         return single(self.ports.named_outputs(results))
 
     def predict_float(self, x: Any) -> Any:
-        """Run the float model, as imported. Trees take NaN for a missing value."""
+        """Run the float model, as imported. Trees take NaN for a missing value.
+
+        Where dimensions are symbolic, the events of an array share their sizes; in a list of
+        arrays, one an event, each has its own, and a list of results is returned.
+        """
         return single(self.float_outputs(x))
 
     def float_outputs(self, x: Any) -> dict[str, Array]:
         """Run the float model, as imported, and return all outputs by name."""
+        if self._sized:
+            return run_events(self.imported, x, self._float_at)
         return self._float(self.ports.floats(x, missing=True))
+
+    def _float_at(self, sizes: Mapping[str, int], x: dict[str, Array]) -> dict[str, Array]:
+        run = self._at(tuple(sizes.items()))
+        return run(Ports(run.graph, None, {}).floats(x, missing=True))
 
     def trace(self, x: Any) -> dict[str, tuple[Array, Array]]:
         """Return for each layer what the integer and the float model hand on, as values.
@@ -121,6 +136,8 @@ class Project:
     def compiled(self, x: Any, *, threads: int | None = None) -> Any:
         """Run the float model's C++ (of the backend "cpp"), compiled once, on all cores.
 
+        Events of their own sizes are given and returned as in `predict_float`.
+
         Raises
         ------
         SettingsError
@@ -131,8 +148,15 @@ class Project:
             As `predict_float`.
         """
         workers = None if threads is None else positive("threads", threads)
-        feeds = self.ports.floats(x, missing=True)
-        return single(self._compiled.run(feeds, workers))
+        if not self._sized:
+            feeds = self.ports.floats(x, missing=True)
+            return single(self._compiled.run(feeds, workers))
+
+        def run(sizes: Mapping[str, int], given: dict[str, Array]) -> dict[str, Array]:
+            ports = Ports(self._at(tuple(sizes.items())).graph, None, {})
+            return self._compiled.run(ports.floats(given, missing=True), workers)
+
+        return single(run_events(self.imported, x, run))
 
     def validate(self, x: Any = None, *, events: int = 1000, seed: int = 0) -> Validation:
         """Compare the float model, the integer model and the compiled C++.
@@ -222,6 +246,16 @@ class Project:
     @cached_property
     def _float(self) -> Evaluator:
         return Evaluator(self.imported)
+
+    @cached_property
+    def _sized(self) -> bool:
+        """Whether events have their own sizes."""
+        return bool(symbols_of(self.imported))
+
+    @cached_property
+    def _at(self) -> "Callable[[tuple[tuple[str, int], ...]], Evaluator]":
+        """The float model at given sizes; the last ones are kept."""
+        return lru_cache(maxsize=_KEPT)(lambda sizes: Evaluator(at(self.imported, dict(sizes))))
 
     @cached_property
     def _prepared(self) -> Graph:

@@ -36,6 +36,7 @@ from synth.ir.ops import (
     Concat,
     Conv,
     Convert,
+    Counted,
     CumSum,
     Dense,
     Dequantise,
@@ -56,6 +57,7 @@ from synth.ir.ops import (
     Neg,
     Pad,
     Pick,
+    PickRows,
     Pow,
     PRelu,
     Quantise,
@@ -64,6 +66,7 @@ from synth.ir.ops import (
     Reshape,
     Rnn,
     Scatter,
+    ScatterRows,
     Select,
     Selu,
     Slice,
@@ -71,6 +74,7 @@ from synth.ir.ops import (
     Softmax,
     Softplus,
     Softsign,
+    Spread,
     Sub,
     SumPool,
     Table,
@@ -248,7 +252,10 @@ RULES: Mapping[type[Op], Callable[[Graph, Node], Cost]] = MappingProxyType(
         **dict.fromkeys((Clip, Elu, Function, HardSigmoid, LeakyRelu), _nothing),
         **dict.fromkeys((Gru, Lstm, Rnn), _nothing),
         **dict.fromkeys((Bitwise, Convert, CumSum, Mod, Pow), _nothing),
-        **dict.fromkeys((Pick, Scatter, Smallest, Quantise, Dequantise), _nothing),
+        **dict.fromkeys(
+            (Counted, Pick, PickRows, Scatter, ScatterRows, Smallest, Spread), _nothing
+        ),
+        **dict.fromkeys((Quantise, Dequantise), _nothing),
         **dict.fromkeys((Selu, Softmax, Softplus, Softsign), _nothing),
     }
 )

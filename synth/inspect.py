@@ -7,6 +7,7 @@ from synth.cost import Cost, cost, total
 from synth.ir.graph import Graph
 from synth.ir.types import Codes, Shape
 from synth.margins import margins
+from synth.sized import at, symbols_of
 
 __all__ = ["Row", "columns", "rows", "summary"]
 
@@ -55,7 +56,7 @@ class Row:
 
 def rows(graph: Graph) -> list[Row]:
     """Return one row for each input and each node, in order of computation."""
-    costs = cost(graph)
+    costs = cost(_greatest(graph))
     found = margins(graph)
     named = [(name, "Input") for name in graph.inputs]
     named += [(node.output, node.op.kind) for node in graph.nodes]
@@ -79,7 +80,8 @@ def summary(graph: Graph) -> str:
         )
         for row in found
     ]
-    sums = total(cost(graph))
+    sums = total(cost(_greatest(graph)))
+    sizes = [f"counted at {symbol} = {symbol.most}" for symbol in symbols_of(graph)]
     return "\n".join(
         [
             _plain(str(graph)),
@@ -88,8 +90,17 @@ def summary(graph: Graph) -> str:
             f"tables {sums.table_bits:,} bits",
             f"multiplications {sums.multiplications:,} of {sums.macs:,} MACs",
             f"additions {sums.additions:,}",
+            *map(_plain, sizes),
         ]
     )
+
+
+def _greatest(graph: Graph) -> Graph:
+    """Return the graph at the greatest sizes of its dimensions."""
+    symbols = symbols_of(graph)
+    if not symbols:
+        return graph
+    return at(graph, {symbol.name: symbol.most for symbol in symbols}, fold=False)
 
 
 def columns(lines: Sequence[Sequence[str]], left: int) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 from synth.errors import FormatError, ModelError, ShapeError, SynthError
 from synth.ir import Graph, Shape, Stage
 from synth.passes import imported
+from synth.sized import Dimension, ranges, solved
 
 __all__ = ["load_graph"]
 
@@ -65,7 +66,7 @@ def load_graph(
     model: Any,
     *,
     name: str | None = None,
-    dimensions: Mapping[str, int] | None = None,
+    dimensions: Mapping[str, Dimension] | None = None,
     shapes: Mapping[str, Shape] | None = None,
 ) -> Graph:
     """Return the imported graph of one event of a model.
@@ -79,7 +80,9 @@ def load_graph(
     name
         Of the graph; by default the model's own.
     dimensions
-        Sizes of the model's symbolic dimensions, the batch excepted: ``{"seq": 20}``.
+        Sizes of the model's symbolic dimensions, the batch excepted: ``{"seq": 20}``; or the least
+        and the greatest size of those that each call of the C++ header may choose anew:
+        ``{"nodes": (1, 128)}``.
     shapes
         Of a PyTorch module's inputs, by argument of `forward`, batch first: ``{"x": (1, 16)}``.
 
@@ -106,7 +109,7 @@ def load_graph(
 def _live(
     model: Any,
     name: str | None,
-    dimensions: Mapping[str, int] | None,
+    dimensions: Mapping[str, Dimension] | None,
     shapes: Mapping[str, Shape] | None,
 ) -> Graph:
     """Read an object of a framework's."""
@@ -144,7 +147,7 @@ def _sizes(shapes: Mapping[str, Shape] | None) -> Mapping[str, Shape] | None:
     return {name: tuple(map(int, shape)) for name, shape in given.items()}
 
 
-def _file(path: Path, name: str | None, dimensions: Mapping[str, int] | None) -> Graph:
+def _file(path: Path, name: str | None, dimensions: Mapping[str, Dimension] | None) -> Graph:
     """Read a file by what it holds; say what the kinds need that are not read."""
     try:
         exists = path.exists()
@@ -195,11 +198,17 @@ _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 """How pickles of protocols 2 to 5 begin."""
 
 
-def _read(model: Any, name: str | None, dimensions: Mapping[str, int] | None) -> Graph:
+def _read(model: Any, name: str | None, dimensions: Mapping[str, Dimension] | None) -> Graph:
     # The reader loads protobuf, which `import synth` must not.
     from synth.onnx import read  # noqa: PLC0415
 
-    return imported(read(model, name=name, dimensions=dimensions))
+    symbols, fixed = ranges(dimensions)
+    if not symbols:
+        return imported(read(model, name=name, dimensions=fixed))
+    others = fixed or {}
+    return solved(
+        lambda sizes: imported(read(model, name=name, dimensions={**others, **sizes})), symbols
+    )
 
 
 def _is_a(model: object, module: str, name: str) -> bool:

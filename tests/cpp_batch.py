@@ -1,5 +1,6 @@
 """Many graphs as C++ in one translation unit: one run of the compiler for all of them."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from synth.ir import Graph
 __all__ = ["FLAGS", "compile_headers"]
 
 FLAGS = ("-std=c++17", "-O1", "-march=native", "-fPIC", "-shared", "-pthread", "-fno-gnu-unique")
+SANITIZED = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g1")
+"""Flags where SYNTH_SANITIZE is set: the process must have loaded the runtime of ASan before."""
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Werror")
 DTYPES = {"float": "float32", "double": "float64", "bool": "bool"}
 
@@ -35,6 +38,7 @@ def compile_headers(
     library = folder / "liball.so"
     compiler = require_compiler()
     flags = [flag for flag in FLAGS if "gnu" not in flag or is_gnu(compiler)]
+    flags += SANITIZED if os.environ.get("SYNTH_SANITIZE") else ()
     build_library([compiler, *flags, *extra, "all.cpp"], folder, library)
     return [
         _opened(name, header, graph, library)

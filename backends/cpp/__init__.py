@@ -2,6 +2,6 @@
 
 from backends.cpp.bridge import bridge_lines
 from backends.cpp.emit import Header, emit_header
-from backends.cpp.plan import Cpp
+from backends.cpp.plan import Cpp, printable
 
-__all__ = ["Cpp", "Header", "bridge_lines", "emit_header"]
+__all__ = ["Cpp", "Header", "bridge_lines", "emit_header", "printable"]

@@ -5,28 +5,33 @@ side by side in each array.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
+
+import numpy as np
 
 from backends.cpp.constants import constant_lines, pack_file
 from backends.cpp.groups import groups_of
-from backends.cpp.kernels import print_group
+from backends.cpp.kernels import maps, print_group
 from backends.cpp.memory import Buffer, plan
 from backends.cpp.ports import Port, enter_call, leave_call, ports_of
 from backends.cpp.session import session_lines
 from backends.cpp.site import Call, Group, Site
-from backends.cpp.values import Values, width
+from backends.cpp.values import Values, symbol_names, width
 from backends.cstyle import comment
 from backends.text import Lines
 from synth.errors import UnsupportedOp
 from synth.ir import Graph
 from synth.ir.ops import Reshape
+from synth.ir.sizes import Symbol, most
+from synth.passes import drop_empty
+from synth.sized import symbols_of, with_symbols
 
 __all__ = ["Header", "emit_header"]
 
 _LIBRARY = (
     *("vectors", "session", "functions", "arithmetic", "casts", "quantisers"),
-    *("maps", "positions", "reductions", "products", "recurrent", "trees"),
+    *("maps", "positions", "reductions", "products", "winograd", "recurrent", "trees"),
 )
 _INCLUDES = (
     *("cmath", "cstddef", "cstdint", "cstdio", "cstring", "limits", "memory", "stdexcept"),
@@ -47,6 +52,8 @@ class Header:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     weights: bytes | None
+    symbols: tuple[Symbol, ...] = ()
+    """Dimensions that each call gives, before its inputs."""
 
 
 def emit_header(graph: Graph, name: str, version: str = "1.0.0", *, inside: bool = True) -> Header:
@@ -67,7 +74,9 @@ def emit_header(graph: Graph, name: str, version: str = "1.0.0", *, inside: bool
     UnsupportedOp
         An operation, an element type or a width that is not printed.
     """
-    function = _Function(graph)
+    graph = drop_empty(graph)
+    function = _sized(graph) if symbols_of(graph) else _Function(graph)
+    symbols = function.symbols
     namespace = f"{name}_v{version.replace('.', '_')}"
     ports = function.inputs, function.outputs
     lines = Lines()
@@ -76,7 +85,7 @@ def emit_header(graph: Graph, name: str, version: str = "1.0.0", *, inside: bool
         "// Compile for the machine it runs on (-march=native): vectors are as wide as it has.",
         "#pragma once",
         "",
-        *(f"#include <{include}>" for include in _INCLUDES),
+        *(f"#include <{include}>" for include in (*_INCLUDES, *(("utility",) if symbols else ()))),
         "",
         "#if defined(__GNUC__) && !defined(__clang__)",
         "#pragma GCC push_options",
@@ -89,7 +98,7 @@ def emit_header(graph: Graph, name: str, version: str = "1.0.0", *, inside: bool
         f"namespace {namespace} {{",
         "namespace lib {",
     )
-    for part in _LIBRARY:
+    for part in (*_LIBRARY, *(("sized",) if symbols else ())):
         lines.add("", *_library(part).splitlines())
     lines.add("", "} // namespace lib", "", "namespace model {", "")
     constants = function.site.constants.values()
@@ -97,7 +106,7 @@ def emit_header(graph: Graph, name: str, version: str = "1.0.0", *, inside: bool
     lines.add(*constant_lines([c for c in constants if c.name not in places]))
     lines.add(*function.lines(places))
     lines.add("} // namespace model", "")
-    lines.add(*session_lines(*ports, function.bytes, len(weights) if weights else 0))
+    lines.add(*session_lines(*ports, function.bytes, len(weights) if weights else 0, symbols))
     lines.add(
         "",
         f"}} // namespace {namespace}",
@@ -106,11 +115,39 @@ def emit_header(graph: Graph, name: str, version: str = "1.0.0", *, inside: bool
         "#pragma GCC pop_options",
         "#endif",
     )
-    return Header(str(lines), namespace, *ports, weights)
+    return Header(str(lines), namespace, *ports, weights, symbols)
 
 
 def _library(part: str) -> str:
     return files("backends.cpp").joinpath("lib", f"{part}.h").read_text("utf-8")
+
+
+def _sized(graph: Graph) -> "_Function":
+    """Return the calls of a graph of symbolic dimensions, which are arguments there."""
+    identifiers = symbol_names(symbols_of(graph))
+    made = []
+    for turn in (1, 2):
+        # Whatever is printed must hold at all sizes, so it is the same wherever one looks.
+        symbols = {
+            s.name: replace(s, name=identifiers[s.name], value=s.value * turn + turn - 1)
+            for s in symbols_of(graph)
+        }
+        seen = with_symbols(graph, symbols)
+        made.append(_Function(seen, symbols_of(seen)))
+    for line, other in zip(*(function.lines({}) for function in made), strict=False):
+        if line != other:
+            raise UnsupportedOp(f"this depends on sizes in a way that is not printed: {line}")
+    one, two = (function.site.constants for function in made)
+    assert one.keys() == two.keys()
+    assert all(np.array_equal(one[key].array, two[key].array) for key in one)
+    return made[0]
+
+
+def _refuse_empty(graph: Graph) -> None:
+    for node in graph.nodes:
+        for name in (*node.inputs, node.output):
+            if 0 in (shape := graph.types[name].shape):
+                raise UnsupportedOp(f"value {name!r} has the shape {shape}: no elements")
 
 
 @dataclass
@@ -118,20 +155,21 @@ class _Function:
     """The calls that compute a graph, and the memory they need."""
 
     graph: Graph
+    symbols: tuple[Symbol, ...] = ()
     aliases: dict[str, str] = field(default_factory=dict)
     """Values that are another's array under another shape."""
 
     def __post_init__(self) -> None:
-        for name, kind in self.graph.types.items():
-            if 0 in kind.shape:
-                raise UnsupportedOp(f"value {name!r} has the shape {kind.shape}: no elements")
-        self.values = Values(self.graph)
+        _refuse_empty(self.graph)
+        self.values = Values(self.graph, frozenset(symbol.name for symbol in self.symbols))
         self.site = Site(self.values)
         self.inputs, self.outputs = ports_of(self.graph, self.values)
         for port in self.inputs:
             if port.name != self.values.names[port.value]:
                 self.site.calls.append(enter_call(self.site, port))
         for group in groups_of(self.graph, self.values):
+            if self._is_inline(group):
+                continue
             if self._is_alias(group):
                 source = group.head.inputs[0]
                 self.aliases[group.output] = source
@@ -145,10 +183,18 @@ class _Function:
         self.offsets: Mapping[str, int]
         self.offsets, self.bytes = plan(self._buffers())
 
+    def _is_inline(self, group: Group) -> bool:
+        """Whether a number that sizes decide is printed wherever it is read."""
+        name = group.output
+        if name not in self.values.counted or name in self.graph.outputs:
+            return False
+        return all(map(maps, self.graph.consumers()[name]))
+
     def _is_alias(self, group: Group) -> bool:
         head = group.head
-        kept = group.output in self.graph.outputs or head.inputs[0] in self.graph.constants
-        return isinstance(head.op, Reshape) and not group.then and not kept
+        if not isinstance(head.op, Reshape) or group.then:
+            return False
+        return group.output not in self.graph.outputs and head.inputs[0] not in self.graph.constants
 
     def _call_of(self, group: Group) -> Call:
         nodes = (group.head, *group.then)
@@ -169,14 +215,14 @@ class _Function:
         values = [
             Buffer(
                 self.values.names[name],
-                self.values.size(name) * width(self.values.type(name)),
+                most(self.values.size(name)) * width(self.values.type(name)),
                 number,
                 last.get(name, number),
             )
             for name, number in first.items()
         ]
         scratch = [
-            Buffer(name, width(kind) * count, number, number)
+            Buffer(name, width(kind) * most(count), number, number)
             for name, (kind, count, number) in self.site.scratch.items()
         ]
         return values + scratch
@@ -193,12 +239,17 @@ class _Function:
             with lines.block(f"struct {name} {{", "};"):
                 lines.add(*members)
             lines.add("")
-        ports = [f"const {port.held} *{port.name}" for port in self.inputs]
+        ports = [f"long {symbol.name}" for symbol in self.symbols]
+        ports += [f"const {port.held} *{port.name}" for port in self.inputs]
         ports += [f"{port.held} *{port.name}" for port in self.outputs]
         ports += ["unsigned char *memory", "const unsigned char *weights"]
-        lines.add("// L events side by side.", "template <int L>", "inline void run(")
+        if not self.symbols:
+            lines.add("// L events side by side.", "template <int L>")
+        lines.add("inline void run(")
         lines.add(*(f"    [[maybe_unused]] {port}," for port in ports[:-1]))
         with lines.block(f"    [[maybe_unused]] {ports[-1]}) {{", "}"):
+            if self.symbols:
+                lines.add("[[maybe_unused]] constexpr int L = 1; // Events have their own sizes.")
             for constant in self.site.constants.values():
                 if constant.name in places:
                     kind, at = constant.type, places[constant.name]

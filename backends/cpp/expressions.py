@@ -104,8 +104,8 @@ def expression(node: Node, values: Values, operands: Sequence[str]) -> str:
 
 def is_unary(node: Node, values: Values) -> bool:
     """Whether an operation maps each element of one computed operand by itself."""
-    computed = [x for x in node.inputs if x not in values.graph.constants]
-    single = all(values.size(x) == 1 for x in node.inputs if x in values.graph.constants)
+    computed = [x for x in node.inputs if not values.is_known(x)]
+    single = all(values.size(x) == 1 for x in node.inputs if values.is_known(x))
     if isinstance(node.op, Table):
         return True
     if isinstance(node.op, Cast):
@@ -131,9 +131,8 @@ def lambda_of(nodes: Sequence[Node], values: Values, parameters: Sequence[tuple[
     for number, node in enumerate(nodes):
         operands = []
         for position, name in enumerate(node.inputs):
-            array = values.graph.constants.get(name)
-            if array is not None and array.size == 1 and not isinstance(node.op, Table):
-                operands.append(literal(array.reshape(-1)[0], values.type(name)))
+            if values.is_number(name) and not isinstance(node.op, Table):
+                operands.append(values.number(name))
             elif number == 0 and waiting:
                 operands.append(waiting.pop(0))
             elif not isinstance(node.op, Table) or position == 0:

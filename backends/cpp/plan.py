@@ -8,9 +8,11 @@ from backends.cpp.emit import Header, emit_header
 from backends.cpp.ports import Port
 from backends.cpp.values import numpy_name
 from synth.ir import Graph
-from synth.passes import rounded_constants, simplified
+from synth.ir.sizes import encode_size
+from synth.passes import rounded_constants, simplified, whole_rows
+from synth.sized import lifted, symbols_of
 
-__all__ = ["SCHEMA", "Cpp"]
+__all__ = ["SCHEMA", "Cpp", "printable"]
 
 SCHEMA = 1
 _INSIDE = 200_000
@@ -35,10 +37,7 @@ class Cpp:
         files: dict[str, str | bytes] = {}
         models = {}
         bridge = ["// Functions by which other languages call the models.", *_INCLUDES]
-        for stage, graph in (
-            ("float", rounded_constants(simplified(imported))),
-            ("integer", typed),
-        ):
+        for stage, graph in (("float", printable(imported)), ("integer", typed)):
             if graph is None:
                 continue
             name = f"{settings.name}_{stage}"
@@ -62,6 +61,13 @@ class Cpp:
         return Plan(files)
 
 
+def printable(imported: Graph) -> Graph:
+    """Return what is printed of a float graph: as few operations as can be."""
+    if not symbols_of(imported):
+        return rounded_constants(simplified(imported))
+    return lifted(imported, lambda graph: whole_rows(rounded_constants(simplified(graph))))
+
+
 _INCLUDES = ("#include <functional>", "#include <thread>")
 
 
@@ -79,6 +85,6 @@ def _port(port: Port, graph: Graph) -> dict[str, object]:
     return {
         "value": port.value,
         "identifier": port.name,
-        "shape": list(graph.types[port.value].shape),
+        "shape": [encode_size(n) for n in graph.types[port.value].shape],
         "dtype": numpy_name(port.type),
     }

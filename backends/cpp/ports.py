@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backends.cpp.layout import axes, broadcast_strides, strides_of
+from backends.cpp.layout import broadcast_strides, loop_of, strides_of
 from backends.cpp.memory import ALIGNMENT
 from backends.cpp.site import Call, Site
 from backends.cpp.values import Values, width
@@ -104,7 +104,8 @@ def _scaled(site: Site, port: Port, target: str) -> tuple[str, ...]:
         function = (
             f"[]({kind} x, {kind} step) {{ return {kind}(x {'*' if target else '/'} step); }}"
         )
+    loop = loop_of(shape, *strides)
     return (
-        f"lib::map<L, {axes(shape, *strides)}>(",
-        f"    {function}, {target or port.name}, {', '.join(operands)});",
+        f"{loop.map}(",
+        f"    {function}, {loop.argument}{target or port.name}, {', '.join(operands)});",
     )

@@ -1,22 +1,51 @@
 """The session: what a program calls, with types and memory of the user's."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from backends.cpp.ports import Port
 from backends.text import Lines
+from synth.ir.sizes import Symbol
 
 __all__ = ["session_lines"]
 
 
 def session_lines(
-    inputs: Sequence[Port], outputs: Sequence[Port], memory: int, weights: int
+    inputs: Sequence[Port],
+    outputs: Sequence[Port],
+    memory: int,
+    weights: int,
+    symbols: Sequence[Symbol] = (),
 ) -> list[str]:
-    """Print the struct `Session`; `memory` is what `run` needs for one event, in bytes."""
-    return str(_Session((*inputs, *outputs), len(inputs), memory, weights).lines()).splitlines()
+    """Print the struct `Session`.
+
+    Parameters
+    ----------
+    inputs, outputs
+        Its ports.
+    memory
+        What `run` needs for one event, in bytes.
+    weights
+        The bytes of a file beside the header, or 0.
+    symbols
+        Dimensions that each call gives.
+    """
+    ports = (*inputs, *outputs)
+    session = _SizedSession if symbols else _Session
+    made = session(ports, len(inputs), memory, weights, symbols)
+    return str(made.lines()).splitlines()
 
 
 class _Session:
-    def __init__(self, ports: tuple[Port, ...], inputs: int, memory: int, weights: int) -> None:
+    def __init__(
+        self,
+        ports: tuple[Port, ...],
+        inputs: int,
+        memory: int,
+        weights: int,
+        symbols: Sequence[Symbol],
+    ) -> None:
+        self.symbols = symbols
         self.ports, self.inputs, self.outputs = ports, ports[:inputs], ports[inputs:]
         self.memory, self.weights = memory, weights
         self.starts = [memory + sum(p.bytes for p in ports[:i]) for i in range(len(ports))]
@@ -28,7 +57,7 @@ class _Session:
     def lines(self) -> Lines:
         lines = Lines()
         with lines.block("struct Session {", "};"):
-            lines.add(*(f"static constexpr long {p.name}_size = {p.size};" for p in self.ports), "")
+            self._sizes(lines)
             self._workspaces(lines)
             if self.weights:
                 self._reading(lines)
@@ -41,6 +70,9 @@ class _Session:
                     "", "std::vector<unsigned char> storage;", "const unsigned char *weights;"
                 )
         return lines
+
+    def _sizes(self, lines: Lines) -> None:
+        lines.add(*(f"static constexpr long {p.name}_size = {p.size};" for p in self.ports), "")
 
     def _workspaces(self, lines: Lines) -> None:
         single = self.total if self.converted else self.memory
@@ -64,7 +96,8 @@ class _Session:
 
     def _call(self, events: str, names: Sequence[str]) -> str:
         weights = "weights" if self.weights else "nullptr"
-        return f"model::run<{events}>({', '.join([*names, 'work.memory', weights])});"
+        lanes = f"<{events}>" if events else ""
+        return f"model::run{lanes}({', '.join([*names, 'work.memory', weights])});"
 
     def _held(self, lines: Lines, factor: str) -> None:
         for port, start in zip(self.ports, self.starts, strict=True):
@@ -102,15 +135,61 @@ class _Session:
                     target = f"{port.name} + first * {port.size}"
                     lines.add(f"lib::leave({target}, {port.name}_held, {port.size}, count);")
 
+    def _checks(self, lines: Lines) -> None:
+        """Print what refuses sizes beyond their bounds."""
+
     def _convenience(self, lines: Lines) -> None:
         (out,) = self.outputs
         taken = ", ".join(self.parameters[:-1])
         lines.add("", "// One event, with memory of its own for each call.")
         with lines.block(f"std::vector<{out.type}> infer({taken}) const {{", "}"):
-            arguments = [port.name for port in self.inputs] + [f"{out.name}.data()", "*work"]
+            self._checks(lines)
+            arguments = [*(symbol.name for symbol in self.symbols)]
+            arguments += [port.name for port in self.inputs] + [f"{out.name}.data()", "*work"]
+            size = f"static_cast<std::size_t>({out.size})" if self.symbols else str(out.size)
             lines.add(
-                f"std::vector<{out.type}> {out.name}({out.size});",
+                f"std::vector<{out.type}> {out.name}({size});",
                 "const auto work = std::make_unique<Workspace>();",
                 f"infer({', '.join(arguments)});",
                 f"return {out.name};",
             )
+
+
+class _SizedSession(_Session):
+    """A session whose calls give the sizes of their event."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.sizes = [symbol.name for symbol in self.symbols]
+        self.parameters = [*(f"long {name}" for name in self.sizes), *self.parameters]
+
+    def _sizes(self, lines: Lines) -> None:
+        taken = ", ".join(f"[[maybe_unused]] long {name}" for name in self.sizes)
+        for symbol in self.symbols:
+            bounds = f"{symbol.name}_least = {symbol.least}, {symbol.name}_most = {symbol.most}"
+            lines.add(f"static constexpr long {bounds};")
+        for port in self.ports:
+            lines.add(f"static long {port.name}_size({taken}) {{ return {port.size}; }}")
+        lines.add("")
+
+    def _workspaces(self, lines: Lines) -> None:
+        lines.add(
+            "// The memory of one call at a time, for the greatest sizes: one for each thread,",
+            "// kept from call to call.",
+            f"struct Workspace {{ alignas(64) unsigned char memory[{max(self.memory, 1)}]; }};",
+            "",
+        )
+
+    def _single(self, lines: Lines) -> None:
+        lines.add("// One event. Throws std::out_of_range if a size is beyond its bounds.")
+        taken = ", ".join([*self.parameters, "[[maybe_unused]] Workspace &work"])
+        with lines.block(f"void infer({taken}) const {{", "}"):
+            self._checks(lines)
+            lines.add(self._call("", [*self.sizes, *(port.name for port in self.ports)]))
+
+    def _checks(self, lines: Lines) -> None:
+        for name in self.sizes:
+            lines.add(f'lib::check_size("{name}", {name}, {name}_least, {name}_most);')
+
+    def _batch(self, lines: Lines) -> None:
+        """Events of their own sizes have no batches."""

@@ -85,8 +85,8 @@ class Site:
         name = node.inputs[position]
         if name in self.values.graph.constants:
             held = self.shared(name)
-            return f"lib::shared({_moved(held, str(offset) if offset else '')})"
-        return f"lib::each<L>({_moved(self.pointer(name), f'{offset} * L' if offset else '')})"
+            return f"lib::shared({_moved(held, str(offset) if offset != 0 else '')})"
+        return f"lib::each<L>({_moved(self.pointer(name), f'{offset} * L' if offset != 0 else '')})"
 
     def shared(self, name: str) -> str:
         """Return the array of a constant as it is."""

@@ -1,6 +1,9 @@
 """How values of a graph are held in C++: their types, names and constants."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -9,7 +12,8 @@ from backends.cstyle import Names, integer_literal
 from synth.errors import UnsupportedOp
 from synth.exact import Array, carrier, shift_left
 from synth.ir import Codes, Graph, Node, Stage, Tensor
-from synth.ir.ops import Dequantise, Quantise
+from synth.ir.ops import Counted, Dequantise, Quantise
+from synth.ir.sizes import Symbol
 
 __all__ = ["CARRIERS", "CPP_TYPES", "Values", "literal", "numpy_name", "width"]
 
@@ -26,8 +30,12 @@ CPP_TYPES = {
 CARRIERS = {"float32": "float", "float64": "double", "int64": "std::int64_t"}
 """Integers of the typed stage are held in the fastest type that is exact: see `synth.exact`."""
 
-_OURS = frozenset({"count", "events", "first", "lib", "memory", "model", "rest", "weights", "work"})
+_OURS = frozenset({"memory", "run", "lib", "events", "work", "session"}) | frozenset(
+    {"count", "first", "model", "rest", "weights"}
+)
 """Identifiers of the header itself."""
+_PARAMETERS = re.compile(r"[a-z][0-9]*|.*_", re.IGNORECASE)
+"""Identifiers of functions on elements, in which sizes may occur."""
 
 
 @dataclass
@@ -38,17 +46,18 @@ class Values:
     ----------
     graph
         Of either stage.
+    symbols
+        Identifiers of symbolic dimensions.
     names
         Identifiers by value.
     """
 
     graph: Graph
+    symbols: frozenset[str] = frozenset()
     names: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._names = names = Names(
-            frozenset({"memory", "run", "lib", "events", "work", "session"})
-        )
+        self._names = names = Names(_OURS | {name.lower() for name in self.symbols})
         ports = dict.fromkeys((*self.graph.inputs, *self.graph.outputs))
         self.names = {name: names.port(name) for name in ports}
         for number, node in enumerate(self.graph.nodes):
@@ -73,8 +82,29 @@ class Values:
         return prod(self.shape(name))
 
     def is_number(self, name: str) -> bool:
-        """Whether a value is a constant of one element, which is printed as a literal."""
-        return name in self.graph.constants and self.size(name) == 1
+        """Whether a value is one element that is known beforehand, which is printed as it is."""
+        return self.is_known(name) and self.size(name) == 1
+
+    def is_known(self, name: str) -> bool:
+        """Whether a value is a constant, or one number that sizes alone decide."""
+        return name in self.graph.constants or name in self.counted
+
+    @cached_property
+    def counted(self) -> dict[str, Counted]:
+        """Values of one element that sizes alone decide."""
+        return {
+            node.output: node.op
+            for node in self.graph.nodes
+            if isinstance(node.op, Counted) and self.size(node.output) == 1
+        }
+
+    def number(self, name: str) -> str:
+        """Return the expression of a value that is one number."""
+        kind = self.type(name)
+        if name in self.graph.constants:
+            return literal(self.graph.constants[name].reshape(-1)[0], kind)
+        op = self.counted[name]
+        return f"lib::one_over<{kind}>({op.start})" if op.reciprocal else f"{kind}({op.start})"
 
     def type(self, name: str) -> str:
         """Return the C++ type of a value's elements."""
@@ -121,6 +151,17 @@ def _tensor_type(kind: Tensor, name: str) -> str:
     if kind.dtype not in CPP_TYPES:
         raise UnsupportedOp(f"value {name!r} holds {kind.dtype}, which C++17 has no type for")
     return CPP_TYPES[kind.dtype]
+
+
+def symbol_names(symbols: Sequence[Symbol]) -> dict[str, str]:
+    """Return an identifier for each symbolic dimension, by its name in the model."""
+    names = Names(_OURS)
+    return {
+        symbol.name: names.numbered(symbol.name, number)
+        if _PARAMETERS.fullmatch(symbol.name)
+        else names.port(symbol.name)
+        for number, symbol in enumerate(symbols)
+    }
 
 
 def numpy_name(kind: str) -> str:

@@ -16,6 +16,7 @@ from synth.errors import FormatError
 from synth.fixed import Fixed, FixedArray, Format, Overflow, Round, parse_fixed
 from synth.ir.op import Op
 from synth.ir.ops import OPS
+from synth.ir.sizes import decode_size, encode_size
 from synth.ir.windows import Window
 
 __all__ = ["decode_op", "encode_op", "record", "strings", "unsigned", "whole"]
@@ -92,7 +93,7 @@ def _encode(annotation: Any, value: Any) -> Any:
     if annotation is float:
         return repr(float(value))
     if isinstance(value, (int, np.integer)):
-        return int(value)
+        return encode_size(int(value) if isinstance(value, np.integer | bool) else value)
     if isinstance(value, tuple):
         optional = get_origin(annotation) in (Union, types.UnionType)
         arguments = get_args(get_args(annotation)[0] if optional else annotation)
@@ -148,6 +149,10 @@ def _float(data: Any, where: str) -> float:
     return value
 
 
+def _size(data: Any, where: str) -> int:
+    return decode_size(data, where) if isinstance(data, list) else whole(data, where)
+
+
 def _flag(data: Any, where: str) -> bool:
     if data not in (0, 1):
         raise FormatError(f"{where}: {data!r} is neither 0 nor 1")
@@ -187,7 +192,7 @@ _WINDOW_LIMIT = 1 << 20
 
 _PLAIN: dict[Any, Callable[[Any, str], Any]] = {
     bool: _flag,
-    int: whole,
+    int: _size,
     float: _float,
     str: _string,
     Window: _window,

@@ -25,6 +25,7 @@ from synth.ir.graph import Builder, Graph, Origin, Stage
 from synth.ir.op import Op
 from synth.ir.ops import Conv, MaxPool, SumPool
 from synth.ir.scale import Scale
+from synth.ir.sizes import decode_size, encode_size, most
 from synth.ir.types import Codes, Shape, Tensor, Type
 
 __all__ = ["SCHEMA", "digest", "dump", "load"]
@@ -136,7 +137,7 @@ def _named(graph: Graph, name: str) -> dict[str, Any]:
 
 def _type(kind: Type) -> dict[str, Any]:
     if isinstance(kind, Tensor):
-        return {"shape": list(kind.shape), "dtype": kind.dtype}
+        return {"shape": [encode_size(n) for n in kind.shape], "dtype": kind.dtype}
     fmt = kind.format
     if isinstance(fmt, Fixed):
         return {"shape": list(kind.shape), "format": str(fmt)}
@@ -224,16 +225,20 @@ def _name_of(entry: Mapping[str, Any]) -> tuple[str, Origin]:
     return name, Origin(layer, role)
 
 
-def _shape(data: Any, where: str) -> Shape:
+def _shape(data: Any, where: str, *, sized: bool = False) -> Shape:
+    """Read a shape, of sizes that depend on symbolic dimensions where `sized`."""
     if not isinstance(data, list):
         raise FormatError(f"{where}: {data!r} is not a shape")
-    shape = tuple(unsigned(size, where) for size in data)
+    shape = tuple(
+        decode_size(size, where) if sized and isinstance(size, list) else unsigned(size, where)
+        for size in data
+    )
     _check_size(shape, where)
     return shape
 
 
 def _check_size(shape: Shape, where: str) -> None:
-    if math.prod(shape) > LIMIT or len(shape) > 16:
+    if most(math.prod(shape)) > LIMIT or len(shape) > 16:
         raise FormatError(f"{where}: a shape {shape} is beyond {LIMIT} elements or 16 axes")
 
 
@@ -242,7 +247,7 @@ def _load_type(data: Any, stage: Stage, where: str) -> tuple[Shape, str | Fixed 
         entry = record(data, where, "shape", "dtype")
         if entry["dtype"] not in _DTYPES:
             raise FormatError(f"{where}: {entry['dtype']!r} is not an element type")
-        return _shape(entry["shape"], where), entry["dtype"]
+        return _shape(entry["shape"], where, sized=True), entry["dtype"]
     entry = record(data, where, "shape", "format")
     shape, fmt = _shape(entry["shape"], where), entry["format"]
     if isinstance(fmt, str):

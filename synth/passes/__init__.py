@@ -9,17 +9,20 @@ keeps its name and its origin, so that the values of both can be compared by nam
 from synth.ir import Graph
 from synth.ir.ops import Dequantise, Quantise
 from synth.passes.decompose import decompose
+from synth.passes.drop_empty import drop_empty
 from synth.passes.fold_affine import fold_affine
 from synth.passes.fold_constants import fold_constants
 from synth.passes.layout import layout
 from synth.passes.remove_identities import remove_identities
 from synth.passes.rewrite import to_fixpoint
 from synth.passes.rounded_constants import rounded_constants
+from synth.passes.rows import whole_rows
 from synth.passes.sink_squeezes import sink_squeezes
 from synth.passes.strip_batch import explain_batch, strip_batch
 
 __all__ = [
     "decompose",
+    "drop_empty",
     "explain_batch",
     "fold_affine",
     "fold_constants",
@@ -31,6 +34,7 @@ __all__ = [
     "simplified",
     "sink_squeezes",
     "strip_batch",
+    "whole_rows",
 ]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from synth.exact import narrowest
 from synth.ir import Graph, Node
-from synth.ir.ops import OPS
+from synth.ir.ops import OPS, Counted, Spread
 from synth.passes.rewrite import Rewrite, rewrite
 
 __all__ = ["fold_constants"]
@@ -12,7 +12,11 @@ __all__ = ["fold_constants"]
 
 def fold_constants(graph: Graph) -> Graph:
     """Return the graph without nodes whose operands are all constants."""
-    return rewrite(graph, dict.fromkeys(OPS.values(), _fold))
+    return rewrite(graph, dict.fromkeys(_KINDS, _fold))
+
+
+_KINDS = set(OPS.values()) - {Counted, Spread}
+"""What depends on sizes stays apart from weights: other sizes may follow."""
 
 
 def _fold(work: Rewrite, node: Node) -> str | None:

@@ -43,8 +43,9 @@ from synth.ir.ops import (
     Trees,
 )
 from synth.ir.ops.numbers import Convert, CumSum
-from synth.ir.ops.positions import Pick, Scatter, Smallest
+from synth.ir.ops.positions import Pick, PickRows, Scatter, ScatterRows, Smallest
 from synth.ir.ops.reduce import Pool
+from synth.ir.ops.sized import Counted, Spread
 from synth.passes.rewrite import Rewrite, finish
 
 __all__ = ["ELEMENT_BY_ELEMENT", "explain_batch", "has_rule", "strip_batch"]
@@ -245,6 +246,17 @@ def _transpose(op: Op, _x: Shape, at: int) -> Carried | str:
     return Carried(Transpose(rest), permutation.index(at))
 
 
+def _counted(_op: Op, _x: Shape, _at: int) -> Carried | str:
+    return "holds no events"
+
+
+def _spread(op: Op, x: Shape, at: int) -> Carried | str:
+    to = cast(Spread, op).to
+    if to[at] != x[at]:
+        return f"repeats axis {at}"
+    return Carried(Spread((*to[:at], *to[at + 1 :])), at)
+
+
 def _pad(op: Op, _x: Shape, at: int) -> Carried | str:
     pads = cast(Pad, op).pads
     if any(pads[at]):
@@ -279,7 +291,9 @@ _RULES: dict[type[Op], PerEvent] = {
     Concat: _axis,
     Gather: _axis,
     CumSum: _axis,
-    **dict.fromkeys((Pick, Scatter, Smallest), _before_last(lambda _: 1)),
+    **dict.fromkeys((Pick, PickRows, Scatter, ScatterRows, Smallest), _before_last(lambda _: 1)),
+    Counted: _counted,
+    Spread: _spread,
     Reshape: _reshape,
     Transpose: _transpose,
     Pad: _pad,

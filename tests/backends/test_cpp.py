@@ -12,10 +12,11 @@ from synth.errors import UnsupportedOp
 from synth.evaluate import Evaluator
 from synth.exact import Array
 from synth.functions import FUNCTIONS
-from synth.ir import Builder, Codes, Graph, Stage, Tensor
-from synth.ir.ops import Function, Gru, Lstm, Relu, Rnn
+from synth.ir import Builder, Codes, Graph, Stage, Tensor, Window
+from synth.ir.ops import Add, Concat, Conv, Function, Gru, Lstm, Reduce, Relu, Rnn, Transpose
 from tests.cpp_batch import compile_headers
 from tests.strategies import imported_graphs, random_feeds
+from tests.synth.support import codes
 from tests.typed_examples import dense_network, examples
 from tests.typed_graphs import feeds, typed_graphs
 
@@ -146,6 +147,65 @@ def test_recurrent_layers(tmp_path: Path) -> None:
         np.testing.assert_allclose(compiled.run(feeds_of)["y"], expected, rtol=0, atol=ROUNDING)
 
 
+def test_axes_that_change_places(tmp_path: Path) -> None:
+    """In tiles of 8 x 8 with and without a remainder, and element by element."""
+    graphs = []
+    for shape, permutation in (
+        ((16, 8), (1, 0)),
+        ((2, 19, 3, 11), (0, 2, 3, 1)),
+        ((2, 19, 3, 11), (0, 3, 1, 2)),
+        ((9, 8, 10), (2, 1, 0)),
+        ((8, 7), (1, 0)),
+    ):
+        build = Builder("g", Stage.IMPORTED)
+        x = build.input("x", Tensor(shape))
+        graphs.append(build.graph([build.add(Transpose(permutation), x, name="y")]))
+    for graph, compiled in zip(graphs, compile_headers(graphs, tmp_path), strict=True):
+        feeds_of = random_feeds(graph, EVENTS)
+        expected = Evaluator(graph)(feeds_of)["y"]
+        np.testing.assert_array_equal(compiled.run(feeds_of)["y"], expected)
+        one = {name: x[:1] for name, x in feeds_of.items()}
+        np.testing.assert_array_equal(compiled.run(one)["y"], expected[:1])
+
+
+def convolution(channels: int, outputs: int, height: int, width: int, *, bias: bool) -> Graph:
+    """Return a layer of 3 x 3 taps with padding, and a ReLU."""
+    random = np.random.default_rng(channels)
+    build = Builder("conv", Stage.IMPORTED)
+    window = Window((3, 3), (1, 1), (1, 1), ((1, 1), (1, 1)))
+    operands = [build.input("x", Tensor((height, width, channels)))]
+    kernel = random.normal(size=(3, 3, channels, outputs))
+    operands.append(build.constant(kernel.astype(np.float32)))
+    if bias:
+        operands.append(build.constant(random.normal(size=outputs).astype(np.float32)))
+    return build.graph([build.add(Relu(), build.add(Conv(window, 1), *operands), name="y")])
+
+
+def test_convolutions_with_fewer_products(tmp_path: Path) -> None:
+    """Their errors are within the roundings of the transforms and of the sums of n products.
+
+    The transforms add 4 pixels, 9/4 of the kernel's magnitude and 9 products at most, so no partial
+    result is above 81 times the sum of |x| over channels times the greatest |w|; it is rounded in
+    2 + 1 + n + 4 + 1 operations, by 2^-24 each.
+    """
+    graphs = [
+        convolution(16, 16, 16, 8, bias=False),
+        convolution(19, 40, 18, 14, bias=True),
+    ]
+    random = np.random.default_rng(0)
+    for graph, compiled in zip(graphs, compile_headers(graphs, tmp_path), strict=True):
+        assert "lib::winograd<" in emit_header(graph, "g").text
+        shape = graph.tensor("x").shape
+        x = random.normal(size=(EVENTS, *shape)).astype(np.float32)
+        found, expected = compiled.run({"x": x})["y"], Evaluator(graph)({"x": x})["y"]
+        (kernel,) = (c for c in graph.constants.values() if c.ndim == 4)
+        largest = 81 * np.abs(x).sum(axis=-1).max() * np.abs(kernel).max()
+        bound = (shape[-1] + 8) * 2.0**-24 * largest
+        np.testing.assert_allclose(found, expected, rtol=0, atol=bound)
+        np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING * expected.max())
+        np.testing.assert_array_equal(compiled.run({"x": x[:1]})["y"][0], found[0])
+
+
 ULP = {"exp": 2, "log": 2, "tanh": 5, "sigmoid": 3, "erf": 4, "scaled_expm1": 3}
 """Units of the last place that the header states for its own functions."""
 
@@ -215,11 +275,31 @@ def test_eight_threads_on_one_session(tmp_path: Path, sanitizer: str, which: str
     run_tool([str(tmp_path / "main")], tmp_path)
 
 
-def test_what_is_not_printed_is_refused_by_name() -> None:
+def test_values_without_elements(tmp_path: Path) -> None:
+    """They are inputs, outputs, and what stands between: nothing of them is computed."""
     build = Builder("g", Stage.IMPORTED)
-    empty = build.graph([build.add(Relu(), build.input("x", Tensor((0, 3))), name="y")])
+    x, e = build.input("x", Tensor((2, 3))), build.input("e", Tensor((0, 3)))
+    joined = build.add(Concat(-2), build.add(Relu(), e), x, name="joined")
+    total = build.add(Reduce("max", (-2,)), e)
+    outputs = [
+        build.add(Relu(), e, name="none"),
+        build.add(Add(), joined, total, name="least"),
+        build.add(Concat(-2), e, x, e, name="same"),
+        build.add(Concat(-2), joined, e, x, name="twice"),
+    ]
+    graph = build.graph(outputs)
+    feeds_of = {"x": np.ones((5, 2, 3), np.float32), "e": np.ones((5, 0, 3), np.float32)}
+    (compiled,) = compile_headers([graph], tmp_path)
+    expected, found = Evaluator(graph)(feeds_of), compiled.run(feeds_of)
+    for name in outputs:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+def test_what_is_not_printed_is_refused_by_name() -> None:
+    build = Builder("g", Stage.TYPED)
+    empty = build.input("x", codes((0, 3), "fixed<8,4>"))
     with pytest.raises(UnsupportedOp, match=r"value 'x' has the shape \(0, 3\): no elements"):
-        emit_header(empty, "g")
+        emit_header(build.graph([build.add(Relu(), empty, name="y")]), "g")
     build = Builder("g", Stage.IMPORTED)
     half = build.graph([build.add(Relu(), build.input("x", Tensor((3,), "float16")), name="y")])
     with pytest.raises(UnsupportedOp, match=r"value 'x' holds float16, which C\+\+17 has no type"):

@@ -1,6 +1,7 @@
 """One event, one thread: emitted C++ against onnxruntime's C API, medians of alternating pairs.
 
 ``python -m tests.benchmarks.onnxruntime_latency [name ...]``; weights are random, of a fixed seed.
+``small`` stands for models below 1 MFLOP, none of which may be slower.
 """
 
 import subprocess
@@ -175,6 +176,85 @@ def _normal(model: Model, x: str, width: int) -> str:
     return model.add("LayerNormalization", x, scale, bias, axis=-1)
 
 
+def recurrent(op: str, steps: int, features: int, hidden: int) -> onnx.ModelProto:
+    gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[op]
+    model = Model(steps, 1, features)
+    operands = [model.weight(1, gates * hidden, n, scale=0.2) for n in (features, hidden)]
+    operands.append(model.weight(1, 2 * gates * hidden, scale=0.1))
+    model.add(op, "x", *operands, hidden_size=hidden, outputs=["v0"])
+    return model.finish(steps, 1, 1, hidden)
+
+
+def single(
+    op: str, shape: Sequence[int], output: Sequence[int], **attributes: Any
+) -> onnx.ModelProto:
+    """One operator."""
+    model = Model(*shape)
+    model.add(op, "x", **attributes)
+    return model.finish(*output)
+
+
+def normalised(steps: int, width: int) -> onnx.ModelProto:
+    model = Model(1, steps, width)
+    _normal(model, "x", width)
+    return model.finish(1, steps, width)
+
+
+def moves(rows: int, columns: int) -> onnx.ModelProto:
+    """Movements alone: a transposition, parts, their concatenation, and padding."""
+    model = Model(1, rows, columns)
+    y = model.add("Transpose", "x", perm=[0, 2, 1])
+    parts = [
+        model.add("Slice", y, *(model.integers(n) for n in (start, start + columns // 2, 1)))
+        for start in (columns // 2, 0)
+    ]
+    y = model.add("Concat", *parts, axis=1)
+    model.add("Pad", y, model.integers(0, 1, 1, 0, 1, 1))
+    return model.finish(1, columns + 2, rows + 2)
+
+
+def separable(size: int, channels: int) -> onnx.ModelProto:
+    """A convolution of each channel, and one across channels."""
+    model = Model(1, channels, size, size)
+    kernel = model.weight(channels, 1, 3, 3, scale=0.4)
+    x = model.add("Conv", "x", kernel, pads=[1] * 4, kernel_shape=[3, 3], group=channels)
+    model.add("Relu", model.conv(x, (channels, channels), 1))
+    return model.finish(1, channels, size, size)
+
+
+SMALL: dict[str, Callable[[], onnx.ModelProto]] = {
+    "mlp_2_8_1": lambda: mlp((2, 8, 1)),
+    "mlp_10_200_200_3": lambda: mlp((10, 200, 200, 3), "Sigmoid"),
+    "mlp_300_300_300_1": lambda: mlp((300, 300, 300, 1)),
+    "dense_1000_400": lambda: mlp((1000, 400)),
+    "dense_33_17": lambda: mlp((33, 17), "Tanh"),
+    "lstm_10_4_64": lambda: recurrent("LSTM", 10, 4, 64),
+    "lstm_50_8_16": lambda: recurrent("LSTM", 50, 8, 16),
+    "lstm_3_100_100": lambda: recurrent("LSTM", 3, 100, 100),
+    "gru_20_6_32": lambda: recurrent("GRU", 20, 6, 32),
+    "gru_6_40_100": lambda: recurrent("GRU", 6, 40, 100),
+    "rnn_30_16_48": lambda: recurrent("RNN", 30, 16, 48),
+    "attention_16_32": lambda: transformer(16, 32, 2, 1),
+    "attention_8_64": lambda: transformer(8, 64, 4, 1),
+    "normalisation_64_64": lambda: normalised(64, 64),
+    "normalisation_1_4096": lambda: normalised(1, 4096),
+    "softmax_100_100": lambda: single("Softmax", (1, 100, 100), (1, 100, 100), axis=-1),
+    "softmax_over_rows": lambda: single("Softmax", (1, 100, 100), (1, 100, 100), axis=1),
+    "maxpool_16_32": lambda: single(
+        "MaxPool", (1, 16, 32, 32), (1, 16, 16, 16), kernel_shape=[2, 2], strides=[2, 2]
+    ),
+    "averagepool_8_30": lambda: single(
+        "AveragePool", (1, 8, 30, 30), (1, 8, 28, 28), kernel_shape=[3, 3]
+    ),
+    "globalpool_64_20": lambda: single("GlobalAveragePool", (1, 64, 20, 20), (1, 64, 1, 1)),
+    "sigmoid_20000": lambda: single("Sigmoid", (1, 20000), (1, 20000)),
+    "transpose_100_200": lambda: single("Transpose", (1, 100, 200), (1, 200, 100), perm=[0, 2, 1]),
+    "reduce_rows": lambda: single("ReduceMax", (1, 200, 300), (1, 1, 300), axes=[1]),
+    "moves_60_80": lambda: moves(60, 80),
+    "separable_16_24": lambda: separable(16, 24),
+    "separable_10_64": lambda: separable(10, 64),
+}
+"""Below 1 MFLOP: of every kind of layer, of round sizes and others."""
 MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
     "mlp": lambda: mlp((7, 64, 64, 64, 1)),
     "jet": lambda: mlp((16, 64, 32, 32, 5), "Softmax"),
@@ -184,6 +264,7 @@ MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
     "layer": layer,
     "resnet": resnet,
     "transformer": transformer,
+    **SMALL,
 }
 
 
@@ -224,16 +305,17 @@ def measure(name: str, scratch: Path) -> None:
     ours, theirs, ratio, error = run("both")
     memory = run("ours")[0] / run("theirs")[0]
     print(
-        f"{name:12} {ours * 1e9:12,.0f} ns, onnxruntime {theirs * 1e9:12,.0f} ns: "
-        f"{ratio:.2f} times (target {TARGETS[name]:g}), memory {memory:.2f} of its, {spent:.1f} s "
-        f"to emit and compile, error {error:.0e}"
+        f"{name:20} {ours * 1e9:12,.0f} ns, onnxruntime {theirs * 1e9:12,.0f} ns: "
+        f"{ratio:.2f} times (target {TARGETS.get(name, 1):g}), memory {memory:.2f} of its, "
+        f"{spent:.1f} s to emit and compile, error {error:.0e}"
     )
 
 
 def main() -> None:
     print(f"flags: {' '.join(FLAGS)}; onnxruntime {onnxruntime.__version__}, one thread")
+    names = [n for name in sys.argv[1:] or TARGETS for n in (SMALL if name == "small" else [name])]
     with tempfile.TemporaryDirectory() as scratch:
-        for name in sys.argv[1:] or MODELS:
+        for name in names:
             measure(name, Path(scratch))
 
 

@@ -9,11 +9,15 @@ from backends.cpp.kernels.movement import (
     print_pad,
     print_reshape,
     print_slice,
+    print_spread,
     print_transpose,
 )
 from backends.cpp.kernels.positions import (
+    print_counted,
     print_pick,
     print_rank,
+    print_rows_picked,
+    print_rows_scattered,
     print_running_sum,
     print_scatter,
 )
@@ -26,6 +30,7 @@ from synth.ir import Node, Op
 from synth.ir.ops import (
     Concat,
     Conv,
+    Counted,
     CumSum,
     Dense,
     Gather,
@@ -35,20 +40,23 @@ from synth.ir.ops import (
     MaxPool,
     Pad,
     Pick,
+    PickRows,
     Reduce,
     Reshape,
     Rnn,
     Scatter,
+    ScatterRows,
     Slice,
     Smallest,
     Softmax,
+    Spread,
     SumPool,
     Table,
     Transpose,
     Trees,
 )
 
-__all__ = ["fuses", "print_group"]
+__all__ = ["fuses", "maps", "print_group"]
 
 
 Printer = Callable[[Site, Group], list[str]]
@@ -56,6 +64,7 @@ Printer = Callable[[Site, Group], list[str]]
 _PRINTERS: dict[type[Op], Printer] = {
     Concat: print_concat,
     Conv: print_conv,
+    Counted: print_counted,
     Dense: print_dense,
     Gather: print_gather,
     MatMul: print_matmul,
@@ -63,13 +72,16 @@ _PRINTERS: dict[type[Op], Printer] = {
     CumSum: print_running_sum,
     Pad: print_pad,
     Pick: print_pick,
+    PickRows: print_rows_picked,
     Scatter: print_scatter,
+    ScatterRows: print_rows_scattered,
     Smallest: print_rank,
     **dict.fromkeys((Gru, Lstm, Rnn), print_recurrent),
     Reduce: print_reduce,
     Reshape: print_reshape,
     Slice: print_slice,
     Softmax: print_softmax,
+    Spread: print_spread,
     SumPool: print_pool,
     Transpose: print_transpose,
     Trees: print_trees,
@@ -90,6 +102,14 @@ def print_group(site: Site, group: Group) -> list[str]:
     return _PRINTERS.get(type(group.head.op), print_map)(site, group)
 
 
+def maps(node: Node) -> bool:
+    """Whether a node is printed as an operation on each element."""
+    return type(node.op) not in _PRINTERS
+
+
 def fuses(node: Node) -> bool:
     """Whether a node's kernel can hand its elements on to a chain of others."""
-    return type(node.op) not in (Softmax, Concat, Pad, CumSum, Scatter, Smallest, Gru, Lstm, Rnn)
+    return type(node.op) not in _WHOLE
+
+
+_WHOLE = (Softmax, Concat, Counted, Pad, CumSum, Scatter, ScatterRows, Smallest, Gru, Lstm, Rnn)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from backends.cpp.expressions import cast_modes, lambda_of
-from backends.cpp.layout import axes, broadcast_strides, strides_of
+from backends.cpp.layout import axes, broadcast_strides, loop_of, strides_of
 from backends.cpp.site import Group, Site
 from synth.casting import CastKernel
 from synth.errors import UnsupportedOp
@@ -29,10 +29,11 @@ def print_map(site: Site, group: Group) -> list[str]:
     parameters = [(values.type(name), f"x{position}") for position, name in arrays]
     function = lambda_of((node, *group.then), values, parameters)
     operands = ", ".join(site.operand(node, position) for position, _ in arrays)
+    loop = loop_of(shape, strides_of(shape), *strides)
     return [
-        f"lib::map<L, {axes(shape, strides_of(shape), *strides)}>(",
+        f"{loop.map}(",
         f"    {function},",
-        f"    {site.pointer(group.output)}, {operands});",
+        f"    {loop.argument}{site.pointer(group.output)}, {operands});",
     ]
 
 

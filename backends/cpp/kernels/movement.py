@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from backends.cpp.expressions import lambda_of
-from backends.cpp.layout import axes, strides_of
+from backends.cpp.layout import broadcast_strides, is_sized, loop_of, strides_of
 from backends.cpp.site import Group, Site, spans
 from backends.cpp.values import literal
 from synth.ir import Shape
@@ -19,8 +19,13 @@ __all__ = [
     "print_pad",
     "print_reshape",
     "print_slice",
+    "print_spread",
     "print_transpose",
 ]
+
+
+_TILE = 8
+"""Rows and columns that are turned at once: `transpose` in lib/maps.h."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +42,13 @@ class _Copy:
 def _print(site: Site, group: Group, copy: _Copy, position: int = 0) -> list[str]:
     """Print the copy of one operand."""
     node = group.head
-    target = site.pointer(group.output) + (f" + {copy.to_offset} * L" if copy.to_offset else "")
+    target = site.pointer(group.output) + (
+        f" + {copy.to_offset} * L" if copy.to_offset != 0 else ""
+    )
+    loop = loop_of(copy.sizes, copy.to, copy.source)
     return [
-        f"lib::map<L, {axes(copy.sizes, copy.to, copy.source)}>({_moved(site, group, position)},",
-        f"    {target}, {site.operand(node, position, copy.source_offset)});",
+        f"{loop.map}({_moved(site, group, position)},",
+        f"    {loop.argument}{target}, {site.operand(node, position, copy.source_offset)});",
     ]
 
 
@@ -68,12 +76,38 @@ def print_reshape(site: Site, group: Group) -> list[str]:
 
 
 def print_transpose(site: Site, group: Group) -> list[str]:
-    """Print a copy with the operand's strides permuted."""
+    """Print a copy with the operand's strides permuted, in tiles where two axes change places."""
     node = group.head
     assert isinstance(node.op, Transpose)
-    source, shape = strides_of(site.values.shape(node.inputs[0])), site.values.shape(node.output)
+    before = site.values.shape(node.inputs[0])
+    swapped = _swapped(before, node.op.permutation)
+    computed = node.inputs[0] not in site.values.graph.constants and not is_sized(*before)
+    plain = _moved(site, group, 0) == "lib::Same()" and site.values.type(node.output) != "bool"
+    if computed and plain and min(swapped[1:]) >= _TILE:
+        sizes = ", ".join(map(str, swapped))
+        pointers = f"{site.pointer(group.output)}, {site.pointer(node.inputs[0])}"
+        return [f"lib::transpose<L, {sizes}>({pointers});"]
+    source, shape = strides_of(before), site.values.shape(node.output)
     moved = [source[axis] for axis in node.op.permutation]
     return _print(site, group, _Copy(shape, strides_of(shape), moved))
+
+
+def _swapped(shape: Shape, permutation: Sequence[int]) -> tuple[int, int, int]:
+    """Return (outer, rows, columns) if joined axes are a matrix each that is turned; else zeros."""
+    rank = len(shape)
+    kept = next((i for i, axis in enumerate(permutation) if axis != i), rank)
+    for middle in range(kept + 1, rank):
+        if tuple(permutation[kept:]) == (*range(middle, rank), *range(kept, middle)):
+            return prod(shape[:kept]), prod(shape[kept:middle]), prod(shape[middle:])
+    return 0, 0, 0
+
+
+def print_spread(site: Site, group: Group) -> list[str]:
+    """Print a copy with strides of 0 where elements repeat themselves."""
+    node = group.head
+    source, shape = site.values.shape(node.inputs[0]), site.values.shape(node.output)
+    copy = _Copy(shape, strides_of(shape), broadcast_strides(source, shape))
+    return _print(site, group, copy)
 
 
 def print_slice(site: Site, group: Group) -> list[str]:
@@ -127,6 +161,12 @@ def print_gather(site: Site, group: Group) -> list[str]:
     stem = f"{values.names[node.output]}_index"
     index = site.constant(stem, np.array(op.indices), "int")
     before, behind = prod(shape[:axis]), prod(shape[axis + 1 :])
+    if is_sized(before, shape[axis], behind):
+        sizes = f"{before}, {shape[axis]}, {len(op.indices)}, {behind}"
+        return [
+            f"lib::gather_sized({site.then(group, values.type(node.inputs[0]))}, {sizes},",
+            f"    {site.pointer(group.output)}, {site.operand(node, 0)}, {index});",
+        ]
     return [
         f"lib::gather<L, {before}, {shape[axis]}, {len(op.indices)}, {behind}>(",
         f"    {site.then(group, values.type(node.inputs[0]))}, {site.pointer(group.output)},",

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from backends.cpp.layout import axes, broadcast_strides
+from backends.cpp.layout import broadcast_strides, is_sized, loop_of
 from backends.cpp.site import BLOCK, Group, Site, packed, padded_bias
 from backends.cpp.values import literal
 from synth.ir import Node
@@ -27,6 +27,8 @@ _ACTIVATIONS = {
     "tanh": "lib::hyperbolic_tangent(x)",
     "thresholdedrelu": "x >= {a} ? x : {zero}",
 }
+
+_QUOTIENTS = {"sigmoid": "logistic_quotient", "tanh": "hyperbolic_tangent_quotient"}
 
 
 def print_recurrent(site: Site, group: Group) -> list[str]:
@@ -68,9 +70,9 @@ class _Layer:
             shape = values.shape(name)
             each = shape[-2] * shape[-1]
             strides.append([s * each for s in broadcast_strides(shape[:-2], lead)])
-        taken = ", ".join(f"[[maybe_unused]] long at_{i}_" for i in range(len(strides)))
+        names = [f"at_{i}_" for i in range(len(strides))]
         return [
-            f"lib::loop<{axes(lead, *strides)}>([&]({taken}) {{",
+            *loop_of(lead, *strides).opening(names, unused=True),
             *(f"    {line}" for line in self._sequence(f"{y} + at_0_ * L", out[-1])),
             "});",
         ]
@@ -111,8 +113,11 @@ class _Layer:
             offset = padded_bias(bias, self.columns, 1)
             weights = self.site.constant(self.node.inputs[1], packed(kernel, 1), self.kind)
             start = self.site.constant(f"{self.stem}_bias", offset, self.kind)
-            sizes = f"L, {self.steps}, {self.features}, {self.columns}"
-            return [*lines, f"lib::contribute<{sizes}>(rows_, {x}, {weights}, {start});"]
+            sizes = f"{self.features}, {self.columns}"
+            call = f"lib::contribute<L, {self.steps}, {sizes}>("
+            if is_sized(self.steps):
+                call = f"lib::contribute_sized<{sizes}>({self.steps}, "
+            return [*lines, f"{call}rows_, {x}, {weights}, {start});"]
         bias_of = "bias" in self.op.extras
         element = self._element("bias", "m_", "l_") if bias_of else f"{self.kind}(0)"
         unused = "" if bias_of else "[[maybe_unused]] "
@@ -160,7 +165,7 @@ class _Layer:
             *every,
             f"lib::lstm<L, {self.hidden}, {flags}>(",
             f"    now_, now_ + {self.hidden} * L, old_ + {self.hidden} * L, sums_, {read},",
-            f"    {self._gate(0)}, {self._gate(1)}, {self._activation(2)});",
+            f"    {self._quotient(0)}, {self._quotient(1)}, {self._quotient(2)});",
         ]
 
     def _gru(self, op: Gru) -> list[str]:
@@ -197,6 +202,14 @@ class _Layer:
         end = literal(self.op.clip, self.kind)
         cut = f"lib::minimum(lib::maximum(x, -{end}), {end})"
         return f"[=]({self.kind} x) {{ return ({self._activation(which)})({cut}); }}"
+
+    def _quotient(self, which: int) -> str:
+        """Return an activation as a quotient; that of the cell (the third) is not clipped."""
+        function = _QUOTIENTS.get(self.op.activations[which])
+        if function and self.kind == "float" and (which == 2 or self.op.clip == np.inf):
+            return f"[]({self.kind} x) {{ return lib::{function}(x); }}"
+        plain = self._activation(which) if which == 2 else self._gate(which)
+        return f"[]({self.kind} x) {{ return lib::Quotient<{self.kind}>{{({plain})(x), 1}}; }}"
 
     def _activation(self, which: int) -> str:
         op, kind = self.op, self.kind

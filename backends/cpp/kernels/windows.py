@@ -2,7 +2,7 @@
 
 from math import prod
 
-from backends.cpp.layout import axes, strides_of
+from backends.cpp.layout import loop_of, strides_of
 from backends.cpp.site import Site
 from synth.errors import UnsupportedOp
 from synth.ir import Node, Shape
@@ -37,9 +37,10 @@ def framed(site: Site, node: Node, window: Window, fill: str) -> tuple[list[str]
     made = site.temporary(f"{values.names[node.output]}_padded", values.type(name), prod(outer))
     to = strides_of(outer)
     offset = sum(s * before for s, (before, _) in zip(to[1:4], pads, strict=True))
+    loop = loop_of(inner, to, strides_of(inner))
     lines = [
         f"lib::fill<L>({made}, {prod(outer)}, {fill});",
-        f"lib::map<L, {axes(inner, to, strides_of(inner))}>(",
-        f"    lib::Same(), {made} + {offset} * L, {site.operand(node, 0)});",
+        f"{loop.map}(",
+        f"    lib::Same(), {loop.argument}{made} + {offset} * L, {site.operand(node, 0)});",
     ]
     return lines, made, outer

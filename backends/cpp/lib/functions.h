@@ -50,6 +50,13 @@ inline float exponential(float x) {
     return times_power(fraction, n);
 }
 
+// The same for x up to 0, in fewer steps: 2^(n + 24) is neither subnormal nor infinite.
+inline float exponential_of_loss(float x) {
+    std::int32_t n;
+    const float fraction = exponential_without_power(maximum(x, -104.0f), n);
+    return fraction * from_bits((n + 24 + 127) << 23) * 5.9604645e-8f;
+}
+
 // e^x - 1: 3 ulp.
 inline float exponential_less_one(float x) {
     float q = 1.98756198e-4f;
@@ -93,8 +100,14 @@ inline float logarithm_of_one_and(float x) {
     return difference == 0 ? x : u < infinity ? y : u;
 }
 
+// What a function is, before the division: a product of two takes one division then.
+template <class T> struct Quotient {
+    T over, under;
+    T value() const { return over / under; }
+};
+
 // tanh x: 5 ulp. Numerator and denominator are sums of positive terms.
-inline float hyperbolic_tangent(float x) {
+inline Quotient<float> hyperbolic_tangent_quotient(float x) {
     const float inside = limit(x, 9.02f), z = inside * inside;
     float p = 1.33187683e-8f;
     p = p * z + 2.05832560e-5f;
@@ -106,16 +119,19 @@ inline float hyperbolic_tangent(float x) {
     q = q * z + 2.58710209e-2f;
     q = q * z + 0.467130216f;
     q = q * z + 1.0f;
-    return inside * p / q;
+    return {inside * p, q};
 }
+inline float hyperbolic_tangent(float x) { return hyperbolic_tangent_quotient(x).value(); }
 
-// 1 / (1 + e^-x): 3 ulp down to 2^-126, which is its least value.
-inline float logistic(float x) {
-    const float inside = limit(-x, 87.3f);
+// 1 / (1 + e^-x): 3 ulp down to e^-end, which is its least value.
+inline Quotient<float> logistic_quotient(float x, float end) {
     std::int32_t n;
-    const float fraction = exponential_without_power(inside, n);
-    return 1.0f / (1.0f + fraction * from_bits((n + 127) << 23));
+    const float fraction = exponential_without_power(limit(-x, end), n);
+    return {1.0f, 1.0f + fraction * from_bits((n + 127) << 23)};
 }
+inline float logistic(float x) { return logistic_quotient(x, 87.3f).value(); }
+// As a factor: under another quotient's denominator it stays finite.
+inline Quotient<float> logistic_quotient(float x) { return logistic_quotient(x, 80.0f); }
 
 // erf x: 4 ulp.
 inline float error_function(float x) {
@@ -154,6 +170,7 @@ inline double nearest(double x) { return __builtin_rint(x); }
 inline float square_root(float x) { return __builtin_sqrtf(x); }
 inline double square_root(double x) { return __builtin_sqrt(x); }
 inline double exponential(double x) { return std::exp(x); }
+inline double exponential_of_loss(double x) { return std::exp(x); }
 inline double exponential_less_one(double x) { return std::expm1(x); }
 inline double logarithm(double x) { return std::log(x); }
 inline double logarithm_of_one_and(double x) { return std::log1p(x); }

@@ -166,6 +166,29 @@ inline void dense(const X *x, const A *w, const A *bias, Y *y, F then) {
             lanes_product<1, K, M>(x + r * K * L, here, w, bias, y + r * M * L, then);
 }
 
+// The same for one output: w [K] lies as x does, so the vector is made of terms.
+template <int L, int Rows, int K, class A, class X, class Y, class F>
+inline void single(const X *__restrict x, const A *__restrict w, const A *bias, Y *__restrict y, F then) {
+    for (long r = 0; r < Rows; ++r) {
+        const X *const row = x + r * K * L;
+        if constexpr (L == 1) {
+            Vector<A> sums[4] = {};
+            for (int v = 0; v < K / lanes<A>; ++v)
+                sums[v % 4] += load<A>(row + v * lanes<A>) * load<A>(w + v * lanes<A>);
+            A held[lanes<A>], rest = bias[0];
+            for (int k = K / lanes<A> * lanes<A>; k < K; ++k) rest += A(row[k]) * w[k];
+            store(held, (sums[0] + sums[1]) + (sums[2] + sums[3]));
+            y[r] = then(joined(held, [](A a, A b) { return a + b; }) + rest);
+        } else {
+            constexpr int V = block / lanes<A>;
+            Sums<A, 1, V> sums;
+            for (int v = 0; v < V; ++v) sums.at[0][v] = bias[0] + Vector<A>{};
+            accumulate<K, 1, block>(sums, w, 0, row, block);
+            finish<A>(sums.at[0], y + r * L, L, then);
+        }
+    }
+}
+
 // y = then(a b) of two computed matrices, a [N][K] and b [K][M]; `packed` has room for b, packed, and
 // a row of zeros behind it.
 template <int L, int N, int K, int M, class A, class X, class W, class Y, class F>
@@ -232,4 +255,53 @@ inline void convolution(const X *x, const A *w, const A *bias, Y *y, F then) {
                                                            weights, offset, to + k * made * L, then);
             });
     }
+}
+
+// The same where each channel has a kernel of its own: w [taps][channels], bias [channels].
+template <int L, class C, class A, class X, class Y, class F>
+inline void depthwise(const X *__restrict x, const A *__restrict w, const A *__restrict bias,
+                      Y *__restrict y, F then) {
+    constexpr long all = C::groups;
+    constexpr long line = C::in[2] * all, plane = C::in[1] * line;
+    using Taps = Ints<C::kernel[0], C::kernel[1], C::kernel[2]>;
+    using Out = Ints<C::out[0], C::out[1], C::out[2]>;
+    const auto taps = [](auto f) {
+        long t = 0;
+        loop<Taps, Ints<C::dilation[0] * plane, C::dilation[1] * line, C::dilation[2] * all>>(
+            [&](long at) { f(at, all * t++); });
+    };
+    loop<Out, Ints<C::stride[0] * plane, C::stride[1] * line, C::stride[2] * all>>([&](long from) {
+        if constexpr (L == 1) {
+            constexpr int whole = C::groups / lanes<A>;
+            tiles<whole, 4>([&](int first, auto count) {
+                constexpr int V = decltype(count)::value;
+                const long c = long(first) * lanes<A>;
+                Vector<A> sums[V];
+                for (int v = 0; v < V; ++v) sums[v] = load<A>(bias + c + v * lanes<A>);
+                taps([&](long at, long t) {
+                    for (int v = 0; v < V; ++v)
+                        sums[v] += load<A>(x + from + at + c + v * lanes<A>) *
+                                   load<A>(w + t + c + v * lanes<A>);
+                });
+                finish<A>(sums, y + c, V * lanes<A>, then);
+            });
+            for (long c = whole * lanes<A>; c < all; ++c) {
+                A sum = bias[c];
+                taps([&](long at, long t) { sum += A(x[from + at + c]) * w[t + c]; });
+                y[c] = then(sum);
+            }
+        } else {
+            constexpr int V = block / lanes<A>;
+            for (long c = 0; c < all; ++c) {
+                Vector<A> sums[V];
+                for (int v = 0; v < V; ++v) sums[v] = bias[c] + Vector<A>{};
+                taps([&](long at, long t) {
+                    for (int v = 0; v < V; ++v)
+                        sums[v] += load<A>(x + (from + at + c) * L + v * lanes<A>) * w[t + c];
+                });
+                finish<A>(sums, y + c * L, L, then);
+            }
+        }
+        y += all * L;
+    });
 }

@@ -45,6 +45,7 @@ inline void rnn(A *__restrict h, const A *__restrict sums, F f) {
 }
 
 // Gates i, o, f and g: c = f c + i g, h = o e(c); peepholes of i, o and f, if there are any.
+// Functions are quotients, as a division takes as long as a polynomial.
 template <int L, int H, bool Peepholes, bool Coupled, class A, class P, class F, class G, class E>
 inline void lstm(A *__restrict h, A *__restrict c, const A *__restrict old,
                  const A *__restrict sums, P peephole, F f, G g, E e) {
@@ -55,12 +56,13 @@ inline void lstm(A *__restrict h, A *__restrict c, const A *__restrict old,
         A in = sums[at], out = sums[gate + at], forget = sums[2 * gate + at];
         if constexpr (Peepholes) in += peephole(k, l) * old[at];
         if constexpr (Peepholes) forget += peephole(2 * H + k, l) * old[at];
-        in = f(in);
-        forget = Coupled ? A(1) - in : f(forget);
-        const A cell = forget * old[at] + in * g(sums[3 * gate + at]);
+        const Quotient<A> i = f(in), made = g(sums[3 * gate + at]);
+        const A kept = Coupled ? A(1) - i.value() : f(forget).value();
+        const A cell = kept * old[at] + i.over * made.over / (i.under * made.under);
         if constexpr (Peepholes) out += peephole(H + k, l) * cell;
+        const Quotient<A> o = f(out), seen = e(cell);
         c[at] = cell;
-        h[at] = f(out) * e(cell);
+        h[at] = o.over * seen.over / (o.under * seen.under);
     }
 }
 

@@ -1,5 +1,24 @@
 // Reductions over axes and over windows.
 
+// Calls f(p, offset) for every index below the sizes; p goes round below Parts, so that a partial
+// result for each does not wait for the one before.
+template <int Parts, class Inner, class InnerX, class F> inline void in_parts(F f) {
+    loop_rows<Inner, InnerX>([&](long at) {
+        constexpr int end = Inner::count - 1;
+        constexpr long n = Inner::at(end), step = InnerX::at(end);
+        for (long k = 0; k < n / Parts; ++k)
+            for (int p = 0; p < Parts; ++p) f(p, at + (k * Parts + p) * step);
+        for (int p = 0; p < int(n % Parts); ++p) f(p, at + (n / Parts * Parts + p) * step);
+    });
+}
+
+// The fold of partial results, whose number is a power of two.
+template <int Parts, class A, class F> inline A joined(A (&parts)[Parts], F f) {
+    for (int width = Parts / 2; width > 0; width /= 2)
+        for (int p = 0; p < width; ++p) parts[p] = f(parts[p], parts[p + width]);
+    return parts[0];
+}
+
 // y[outer] = fold of f over x[outer + inner]; y is contiguous. `first` is where f begins.
 template <int L, class Outer, class OuterX, class Inner, class InnerX, class F, class Then, class Y,
           class X, class A>
@@ -19,64 +38,101 @@ inline void reduce(F f, A first, Then then, Y *__restrict y, const X *__restrict
         });
     } else {
         loop<Outer, OuterX>([&](long from) {
-            constexpr int end = Inner::count - 1;
-            // Several partial results, as one would wait for each operation.
-            constexpr int parts = L > 1 ? L : InnerX::at(end) == 1 ? block : 1;
+            constexpr int parts = L > 1 ? L : InnerX::at(Inner::count - 1) == 1 ? block : 1;
             A sums[parts];
             for (int p = 0; p < parts; ++p) sums[p] = first;
-            loop_rows<Inner, InnerX>([&](long at) {
-                constexpr long n = Inner::at(end), step = InnerX::at(end);
-                const X *row = x + (from + at) * L;
-                if constexpr (L > 1) {
-                    for (long i = 0; i < n; ++i)
-                        for (int l = 0; l < L; ++l) sums[l] = f(sums[l], A(row[i * step * L + l]));
-                } else {
-                    for (long k = 0; k < n / parts; ++k)
-                        for (int p = 0; p < parts; ++p)
-                            sums[p] = f(sums[p], A(row[(k * parts + p) * step]));
-                    for (long p = 0; p < n % parts; ++p)
-                        sums[p] = f(sums[p], A(row[(n / parts * parts + p) * step]));
-                }
-            });
             if constexpr (L > 1) {
+                loop<Inner, InnerX>([&](long at) {
+                    for (int l = 0; l < L; ++l) sums[l] = f(sums[l], A(x[(from + at) * L + l]));
+                });
                 for (int l = 0; l < L; ++l) y[l] = then(sums[l]);
                 y += L;
             } else {
-                for (int width = parts / 2; width > 0; width /= 2)
-                    for (int p = 0; p < width; ++p) sums[p] = f(sums[p], sums[p + width]);
-                *y++ = then(sums[0]);
+                in_parts<parts, Inner, InnerX>(
+                    [&](int p, long at) { sums[p] = f(sums[p], A(x[from + at])); });
+                *y++ = then(joined(sums, f));
             }
         });
     }
 }
 
+// Softmax over Inner of Width elements side by side, each over its own.
+template <long Width, int L, class Inner, class InnerX, class T>
+inline void softmax_columns(T *__restrict y, const T *__restrict x) {
+    T most[Width], total[Width] = {};
+    for (long c = 0; c < Width; ++c) most[c] = x[c];
+    loop<Inner, InnerX>([&](long at) {
+        for (long c = 0; c < Width; ++c) most[c] = maximum(most[c], x[at * L + c]);
+    });
+    loop<Inner, InnerX>([&](long at) {
+        for (long c = 0; c < Width; ++c) {
+            y[at * L + c] = exponential_of_loss(x[at * L + c] - most[c]);
+            total[c] += y[at * L + c];
+        }
+    });
+    for (long c = 0; c < Width; ++c) total[c] = T(1) / total[c];
+    loop<Inner, InnerX>([&](long at) {
+        for (long c = 0; c < Width; ++c) y[at * L + c] *= total[c];
+    });
+}
+
+// The fold of N elements that lie side by side, and `first`; f takes numbers and vectors.
+template <int N, class T, class F> inline T folded(const T *x, T first, F f) {
+    constexpr int whole = N / lanes<T>, chains = 4;
+    Vector<T> parts[chains];
+    for (auto &part : parts) part = first + Vector<T>{};
+    for (int v = 0; v < whole / chains * chains; v += chains)
+        for (int p = 0; p < chains; ++p)
+            parts[p] = f(parts[p], load<T>(x + (v + p) * lanes<T>));
+    for (int v = whole / chains * chains; v < whole; ++v)
+        parts[0] = f(parts[0], load<T>(x + v * lanes<T>));
+    T held[lanes<T>];
+    store<T>(held, f(f(parts[0], parts[1]), f(parts[2], parts[3])));
+    T result = joined(held, f);
+    for (int i = whole * lanes<T>; i < N; ++i) result = f(result, x[i]);
+    return result;
+}
+
+// Softmax over Inner of one element, whose last axis is contiguous.
+template <class Inner, class InnerX, class T>
+inline void softmax_row(T *__restrict y, const T *__restrict x) {
+    constexpr int n = int(Inner::at(Inner::count - 1));
+    T most = x[0], total = 0;
+    loop_rows<Inner, InnerX>([&](long at) {
+        most = folded<n>(x + at, most, [](auto a, auto b) { return maximum(a, b); });
+    });
+    const auto part = [=](long at, auto count) {
+        for (int i = 0; i < decltype(count)::value; ++i) y[at + i] = exponential_of_loss(x[at + i] - most);
+    };
+    loop_rows<Inner, InnerX>([=](long at) {
+        // Whole vectors, the last two over some that are done: loops of so few would be unrolled.
+        constexpr int whole = n % block == 0 || n < 2 * block ? n : n / block * block;
+        part(at, std::integral_constant<int, whole>());
+        if constexpr (whole != n) part(at + n - 2 * block, std::integral_constant<int, 2 * block>());
+    });
+    loop_rows<Inner, InnerX>([&](long at) {
+        total += folded<n>(y + at, T(0), [](auto a, auto b) { return a + b; });
+    });
+    const T factor = T(1) / total;
+    loop_rows<Inner, InnerX>([=](long at) {
+        for (int i = 0; i < n; ++i) y[at + i] *= factor;
+    });
+}
+
 // Softmax over Inner for every index of Outer; strides are those of x and of y alike.
 template <int L, class Outer, class OuterX, class Inner, class InnerX, class T>
 inline void softmax(T *__restrict y, const T *__restrict x) {
-    loop<Outer, OuterX>([&](long from) {
-        T most[L], total[L];
-        for (int l = 0; l < L; ++l) most[l] = x[from * L + l], total[l] = 0;
-        loop<Inner, InnerX>([&](long at) {
-            for (int l = 0; l < L; ++l) most[l] = maximum(most[l], x[(from + at) * L + l]);
+    constexpr int last = Outer::count - 1;
+    if constexpr (L == 1 && InnerX::at(Inner::count - 1) == 1)
+        loop<Outer, OuterX>([&](long from) { softmax_row<Inner, InnerX>(y + from, x + from); });
+    else if constexpr (L == 1 && OuterX::at(last) == 1)
+        loop_rows<Outer, OuterX>([&](long from) {
+            softmax_columns<Outer::at(last), L, Inner, InnerX>(y + from, x + from);
         });
-        loop_rows<Inner, InnerX>([&](long at) {
-            constexpr int end = Inner::count - 1;
-            for (long i = 0; i < Inner::at(end); ++i)
-                for (int l = 0; l < L; ++l) {
-                    const long k = (from + at + i * InnerX::at(end)) * L + l;
-                    y[k] = exponential(x[k] - most[l]);
-                }
+    else
+        loop<Outer, OuterX>([&](long from) {
+            softmax_columns<L, L, Inner, InnerX>(y + from * L, x + from * L);
         });
-        loop<Inner, InnerX>([&](long at) {
-            for (int l = 0; l < L; ++l) total[l] += y[(from + at) * L + l];
-        });
-        for (int l = 0; l < L; ++l) total[l] = T(1) / total[l];
-        loop_rows<Inner, InnerX>([&](long at) {
-            constexpr int end = Inner::count - 1;
-            for (long i = 0; i < Inner::at(end); ++i)
-                for (int l = 0; l < L; ++l) y[(from + at + i * InnerX::at(end)) * L + l] *= total[l];
-        });
-    });
 }
 
 // y[position][c] = fold of f over the taps of a window of x, which has its padding already.

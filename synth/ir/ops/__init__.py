@@ -30,10 +30,11 @@ from synth.ir.ops.elementwise import (
 from synth.ir.ops.linear import Conv, Dense, MatMul
 from synth.ir.ops.movement import Concat, Gather, Movement, Pad, Reshape, Slice, Transpose
 from synth.ir.ops.numbers import Bitwise, Convert, CumSum, Mod, Pow
-from synth.ir.ops.positions import Pick, Scatter, Smallest
+from synth.ir.ops.positions import Pick, PickRows, Scatter, ScatterRows, Smallest
 from synth.ir.ops.quantisers import Dequantise, Quantise
 from synth.ir.ops.recurrent import Gru, Lstm, Recurrent, Rnn
 from synth.ir.ops.reduce import MaxPool, Reduce, SumPool
+from synth.ir.ops.sized import Counted, Spread
 from synth.ir.ops.trees import Trees
 from synth.ir.ops.typed import Cast, Table
 
@@ -48,6 +49,7 @@ __all__ = [
     "Concat",
     "Conv",
     "Convert",
+    "Counted",
     "CumSum",
     "Dense",
     "Dequantise",
@@ -71,6 +73,7 @@ __all__ = [
     "PRelu",
     "Pad",
     "Pick",
+    "PickRows",
     "Pow",
     "Quantise",
     "Recurrent",
@@ -79,6 +82,7 @@ __all__ = [
     "Reshape",
     "Rnn",
     "Scatter",
+    "ScatterRows",
     "Select",
     "Selu",
     "Slice",
@@ -86,6 +90,7 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Softsign",
+    "Spread",
     "Sub",
     "SumPool",
     "Table",
@@ -103,7 +108,8 @@ OPS: dict[str, type[Op]] = {
         *(Selu, Softmax, Softplus, Softsign),
         *(Gru, Lstm, Rnn),
         *(Bitwise, Convert, CumSum, Mod, Pow),
-        *(Pick, Scatter, Smallest),
+        *(Pick, PickRows, Scatter, ScatterRows, Smallest),
+        *(Counted, Spread),
         *(Quantise, Dequantise),
         *(Cast, Table, Trees),
     )

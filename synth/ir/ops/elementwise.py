@@ -8,6 +8,7 @@ import numpy as np
 from synth.errors import ShapeError
 from synth.exact import Array, convert, exact_integers
 from synth.ir.op import BOTH, Align, Op, Stage
+from synth.ir.sizes import broadcast
 from synth.ir.types import Codes, Interval, Shape
 
 __all__ = [
@@ -36,7 +37,7 @@ class Elementwise(Op):
     def shape(self, *shapes: Shape) -> Shape:
         self.same_rank(*shapes)
         try:
-            return tuple(int(n) for n in np.broadcast_shapes(*shapes))
+            return broadcast(*shapes)
         except ValueError:
             raise ShapeError(
                 f"{self.kind}: shapes {', '.join(map(str, shapes))} do not broadcast"

@@ -9,6 +9,7 @@ import numpy as np
 from synth.errors import ShapeError
 from synth.exact import Array, carrier, convert, exact_integers, integers, magnitude
 from synth.ir.op import BOTH, Align, Op, Stage
+from synth.ir.sizes import broadcast
 from synth.ir.types import Interval, Shape
 from synth.ir.windows import Window, patches
 
@@ -139,10 +140,10 @@ class MatMul(Op):
         if self.same_rank(a, b) < 2 or a[-1] != b[-2]:
             raise ShapeError(f"MatMul: {a} and {b} do not fit")
         try:
-            lead = np.broadcast_shapes(a[:-2], b[:-2])
+            lead = broadcast(a[:-2], b[:-2])
         except ValueError:
             raise ShapeError(f"MatMul: {a} and {b} do not broadcast") from None
-        return (*(int(n) for n in lead), a[-2], b[-1])
+        return (*lead, a[-2], b[-1])
 
     def evaluate(self, *arrays: Array) -> Array:
         return np.matmul(arrays[0], arrays[1])  # type: ignore[no-any-return]

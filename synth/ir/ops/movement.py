@@ -42,7 +42,7 @@ class Reshape(Movement):
     to: Shape
 
     def shape(self, *shapes: Shape) -> Shape:
-        if math.prod(shapes[0]) != math.prod(self.to) or min(self.to, default=0) < 0:
+        if math.prod(shapes[0]) != math.prod(self.to) or any(n < 0 for n in self.to):
             raise ShapeError(f"Reshape: {shapes[0]} has not as many elements as {self.to}")
         return self.to
 

@@ -11,7 +11,7 @@ from synth.ir.op import Op
 from synth.ir.ops.movement import same_events
 from synth.ir.types import Shape
 
-__all__ = ["Pick", "Scatter", "Smallest"]
+__all__ = ["Pick", "PickRows", "Scatter", "ScatterRows", "Smallest"]
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,51 @@ class Scatter(Op):
         else:
             _FUNCTIONS[self.function].at(rows, place, added)
         return rows.reshape(x.shape)
+
+
+@dataclass(frozen=True)
+class PickRows(Op):
+    """Rows of `width` elements of x [..., n] that begin at positions [..., m]: [..., m * width].
+
+    A position beyond an end means the element at that end, as in `Pick`.
+    """
+
+    arity: ClassVar[tuple[int, int]] = (2, 2)
+
+    width: int
+
+    def shape(self, *shapes: Shape) -> Shape:
+        x, starts = shapes
+        return Pick().shape(x, (*starts[:-1], starts[-1] * self.width))
+
+    def evaluate(self, *arrays: Array) -> Array:
+        return Pick().evaluate(arrays[0], _through(arrays[1], self.width))
+
+
+@dataclass(frozen=True)
+class ScatterRows(Op):
+    """x [..., n] with rows of `width` updates [..., m * width] that begin at positions [..., m].
+
+    Otherwise as `Scatter`.
+    """
+
+    arity: ClassVar[tuple[int, int]] = (3, 3)
+
+    function: Literal["replace", "add", "mul", "max", "min"]
+    width: int
+
+    def shape(self, *shapes: Shape) -> Shape:
+        x, starts, updates = shapes
+        return Scatter().shape(x, (*starts[:-1], starts[-1] * self.width), updates)
+
+    def evaluate(self, *arrays: Array) -> Array:
+        x, starts, updates = arrays
+        return Scatter(self.function).evaluate(x, _through(starts, self.width), updates)
+
+
+def _through(starts: Array, width: int) -> Array:
+    """Return the positions of rows that begin at `starts`."""
+    return (starts[..., None] + np.arange(width)).reshape(*starts.shape[:-1], -1)
 
 
 _FUNCTIONS: dict[str, np.ufunc] = {

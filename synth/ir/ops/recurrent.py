@@ -11,6 +11,7 @@ from synth.exact import Array
 from synth.functions import FUNCTIONS
 from synth.ir.op import Op
 from synth.ir.ops.activation import Elu, HardSigmoid, LeakyRelu, Softplus, Softsign
+from synth.ir.sizes import broadcast
 from synth.ir.types import Shape
 
 __all__ = ["ACTIVATIONS", "Extra", "Gru", "Lstm", "Recurrent", "Rnn"]
@@ -89,10 +90,10 @@ class Recurrent(Op):
         if [s[-2:] for s in shapes[1:]] != wanted or not steps:
             raise ShapeError(f"{self.kind}: operands {shapes} do not fit one another")
         try:
-            lead = np.broadcast_shapes(*(s[:-2] for s in shapes))
+            lead = broadcast(*(s[:-2] for s in shapes))
         except ValueError:
             raise ShapeError(f"{self.kind}: operands {shapes} do not broadcast") from None
-        return (*(int(n) for n in lead), steps, len(self.states) * hidden)
+        return (*lead, steps, len(self.states) * hidden)
 
     def evaluate(self, *arrays: Array) -> Array:
         x, kernel, recurrent = arrays[:3]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import reduce as fold
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -23,7 +23,8 @@ _FEW = 32
 class Reduce(Op):
     """Sum, product, maximum or minimum over `axes` (negative), which stay as size 1.
 
-    Products have no place in the typed stage.
+    The maximum of no elements is -infinity or the least integer, and the minimum its opposite.
+    These and products have no place in the typed stage.
     """
 
     stages: ClassVar[frozenset[Stage]] = BOTH
@@ -48,12 +49,17 @@ class Reduce(Op):
             columns = [x[..., i : i + 1] for i in range(x.shape[-1])]
             return fold(function, columns) if len(columns) > 1 else columns[0].copy()
         dtype = x.dtype if self.function in ("sum", "prod") else None
-        result: Array = function.reduce(x, axis=self.axes, keepdims=True, dtype=dtype)
+        first: dict[str, Any] = {}
+        if not x.size and dtype is None:
+            first["initial"] = _end(x.dtype, upper=self.function == "min")
+        result: Array = function.reduce(x, axis=self.axes, keepdims=True, dtype=dtype, **first)
         return result
 
     def infer_codes(self, *operands: Codes) -> Codes:
         if self.function == "prod":
             raise GraphError("Reduce: products have no place in the typed stage")
+        if self.function != "sum" and 0 in operands[0].shape:
+            raise GraphError("Reduce: extremes of no elements have no place in the typed stage")
         return super().infer_codes(*operands)
 
     def magnitude(self, *operands: Interval) -> int:
@@ -61,6 +67,15 @@ class Reduce(Op):
             return operands[0].magnitude
         terms = int(np.prod([operands[0].lo.shape[axis] for axis in self.axes]))
         return operands[0].magnitude * max(terms, 1)
+
+
+def _end(dtype: np.dtype[Any], *, upper: bool) -> float | int:
+    """Return the end of what a type holds."""
+    if dtype.kind == "f":
+        return np.inf if upper else -np.inf
+    if dtype.kind == "b":
+        return upper
+    return int(np.iinfo(dtype).max if upper else np.iinfo(dtype).min)
 
 
 @dataclass(frozen=True)

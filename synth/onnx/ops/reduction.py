@@ -45,19 +45,9 @@ def _reduce(call: Call, given: Sequence[int] | None) -> Value:
 def _folded(call: Call, x: Value, function: str, axes: _Axes) -> Value:
     if not axes:
         return x
-    if 0 in (x.shape[axis] for axis in axes):
-        return _of_nothing(call, x, function, axes)
     if x.dtype == "bool":
         return call.convert(_folded(call, call.convert(x, "uint8"), function, axes), "bool")
     return call.add(Reduce(function, axes), x)  # type: ignore[arg-type]
-
-
-def _of_nothing(call: Call, x: Value, function: str, axes: _Axes) -> Value:
-    """The sum of no elements is 0, and their product 1."""
-    if function not in ("sum", "prod"):
-        call.refuse(f"it takes an extreme of no elements, of a shape {x.shape}")
-    shape = [1 if i - x.rank in axes else n for i, n in enumerate(x.shape)]
-    return call.constant(np.full(shape, int(function == "prod"), x.dtype))
 
 
 def _mean(call: Call, axes: _Axes) -> Value:
@@ -72,10 +62,11 @@ def _sum_of_squares(call: Call, axes: _Axes) -> Value:
     return _folded(call, call.add(Mul(), call[0], call[0]), "sum", axes)
 
 
-def _logarithm(call: Call, x: Value) -> Value:
-    if x.array is not None and not x.array.all():
-        call.refuse("it takes the logarithm of a sum of no elements")
-    return call.add(Function("log"), x)
+def _log_of_sum(call: Call, axes: _Axes) -> Value:
+    total = _folded(call, call[0], "sum", axes)
+    if total.array is not None and not total.array.all():
+        call.refuse("it takes the logarithm of a sum that is 0")
+    return call.add(Function("log"), total)
 
 
 def _log_of_sum_of_exponentials(call: Call, axes: _Axes) -> Value:
@@ -101,7 +92,7 @@ _RULES: dict[str, Callable[[Call, _Axes], Value]] = {
     "ReduceSumSquare": _sum_of_squares,
     "ReduceL1": lambda call, axes: _folded(call, call.add(Abs(), call[0]), "sum", axes),
     "ReduceL2": lambda call, axes: call.add(Function("sqrt"), _sum_of_squares(call, axes)),
-    "ReduceLogSum": lambda call, axes: _logarithm(call, _folded(call, call[0], "sum", axes)),
+    "ReduceLogSum": _log_of_sum,
     "ReduceLogSumExp": _log_of_sum_of_exponentials,
 }
 

@@ -14,6 +14,8 @@ from onnx import version_converter
 from synth.errors import UnsupportedOp
 from synth.evaluate import Evaluator
 from synth.onnx import read
+from synth.passes import simplified
+from tests.cpp_batch import compile_headers
 from tests.published import models_folder
 from tests.synth.onnx.comparing import Array, onnxruntime_results
 
@@ -43,7 +45,10 @@ FLOAT_MODELS = [
     f"{KERAS}/jetTagger_Conv2D_Small.onnx",
     f"{KERAS}/KERAS_3layer_70pruned_retrained.onnx",
     f"{KERAS}/KERAS_dense_16x200x200x200x200x200x5.onnx",
+    "onnx-derived/qkeras/qkeras_3layer.onnx",
 ]
+PARTICLES = "onnx/cms-btag/HLT__ParticleNetAK4__V01__particle-net.onnx"
+"""A graph network: the nearest neighbours of each particle are found as it runs."""
 REFUSED = {
     "onnx/vnncomp2023/patch-1.onnx": "Slice node",
 }
@@ -119,6 +124,46 @@ def test_every_value_agrees_with_onnxruntime(models: Path, path: str) -> None:
             # onnxruntime computes a sigmoid as 1/2 + ..., hence no better than 1/2 is rounded.
             limit = ROUNDING * float(np.abs(expected).max()) + 2.0**-23 * (name in sigmoids)
             np.testing.assert_allclose(ours[name][0], expected, rtol=0, atol=limit, err_msg=name)
+
+
+@pytest.mark.parametrize(("particles", "vertices"), [(20, 20), (33, 17)])
+def test_a_graph_network(models: Path, particles: int, vertices: int) -> None:
+    model = onnx.load(models / PARTICLES)
+    dimensions = {"N": 1, "n_pf": particles, "n_sv": vertices}
+    graph = read(models / PARTICLES, dimensions=dimensions)
+    evaluator = Evaluator(graph, threads=1)
+    for seed in range(3):
+        random = np.random.default_rng(seed)
+        feeds = {
+            name: random.normal(size=graph.types[name].shape).astype("float32")
+            for name in graph.inputs
+        }
+        # What is masked lies at 999, where rounding decides which neighbours are the nearest.
+        feeds |= {name: np.ones_like(feeds[name]) for name in ("pf_mask", "sv_mask")}
+        (expected,) = onnxruntime_results(model, feeds)
+        (found,) = evaluator({name: x[None] for name, x in feeds.items()}).values()
+        np.testing.assert_allclose(found[0], expected, rtol=0, atol=ROUNDING)
+
+
+@pytest.mark.slow
+def test_compiled_models_agree_with_onnxruntime(models: Path, tmp_path: Path) -> None:
+    """The outputs of the float header, as `convert` writes it."""
+    paths = [path for path in FLOAT_MODELS if "pytorch" not in path]
+    graphs = [simplified(read(models / path)) for path in paths]
+    made = compile_headers(graphs, tmp_path, inside=False)
+    for path, graph, header in zip(paths, graphs, made, strict=True):
+        model = runnable(onnx.load(models / path))
+        feeds = shaped(model, 2)
+        theirs = dict(
+            zip(
+                (o.name for o in model.graph.output), onnxruntime_results(model, feeds), strict=True
+            )
+        )
+        found = header.run({name: x[None] for name, x in feeds.items()})
+        for name in graph.outputs:
+            expected = theirs[name].reshape(found[name][0].shape)
+            limit = ROUNDING * float(np.abs(expected).max())
+            np.testing.assert_allclose(found[name][0], expected, rtol=0, atol=limit, err_msg=path)
 
 
 @pytest.mark.parametrize("path", REFUSED)
