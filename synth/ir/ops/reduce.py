@@ -50,7 +50,7 @@ class Reduce(Op):
             return fold(function, columns) if len(columns) > 1 else columns[0].copy()
         dtype = x.dtype if self.function in ("sum", "prod") else None
         first: dict[str, Any] = {}
-        if not x.size and dtype is None:
+        if dtype is None and any(x.shape[axis] == 0 for axis in self.axes):
             first["initial"] = _end(x.dtype, upper=self.function == "min")
         result: Array = function.reduce(x, axis=self.axes, keepdims=True, dtype=dtype, **first)
         return result
