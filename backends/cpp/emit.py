@@ -20,7 +20,7 @@ from backends.cstyle import comment
 from backends.text import Lines
 from synth.errors import UnsupportedOp
 from synth.ir import Graph
-from synth.ir.ops import Reshape
+from synth.ir.ops import Reshape, Trees
 
 __all__ = ["Header", "emit_header"]
 
@@ -122,8 +122,11 @@ class _Function:
     """Values that are another's array under another shape."""
 
     def __post_init__(self) -> None:
+        # Trees that are a single leaf ask nothing.
+        readers = self.graph.consumers()
         for name, kind in self.graph.types.items():
-            if 0 in kind.shape:
+            of_trees = all(isinstance(node.op, Trees) for node in readers[name])
+            if 0 in kind.shape and not (of_trees and name in self.graph.constants):
                 raise UnsupportedOp(f"value {name!r} has the shape {kind.shape}: no elements")
         self.values = Values(self.graph)
         self.site = Site(self.values)
