@@ -15,7 +15,7 @@ export PYTHON
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: demo test test-full check bench clean help
+.PHONY: demo test test-full test-qkeras check bench clean help
 
 demo: $(VENV)/.installed ## Convert a real jet tagger, validate it and show the result
 	$(VENV)/bin/synth demo
@@ -25,6 +25,9 @@ test: $(VENV)/.installed-test ## Run the test suite
 
 test-full: $(VENV)/.installed-test ## Run the test suite with its long runs
 	$(IN_VENV) scripts/test --full
+
+test-qkeras: ## Run the tests of QKeras models in an environment of their own
+	scripts/test-qkeras
 
 check: $(VENV)/.installed-test-dev ## Lint, format, types and import layers
 	$(IN_VENV) scripts/check
@@ -37,7 +40,7 @@ clean: ## Remove the environment, builds and caches
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Stamps: installing again happens only when what is to be installed has changed.
 $(VENV)/.installed: pyproject.toml

@@ -20,6 +20,7 @@ from projects.vendored import ap_types_files
 from projects.write import write_files
 from quant.calibrate import read_calibration
 from quant.choose import choose
+from quant.kept import absorbed, is_quantised
 from quant.precision import parse_precision, parse_wires
 from synth import __version__
 from synth.errors import ModelError, SettingsError, ShapeError
@@ -142,6 +143,7 @@ def convert(
             imported = margin(imported)
         check_layers(options, imported)
         asked = any(given is not None for given in (inputs, outputs, precision, calibration))
+        asked |= is_quantised(imported)
         modes: dict[str, Any] = {}
         typed = None
         if asked or writer.needs_integers:
@@ -248,7 +250,8 @@ def _quantised(
     data = None if calibration is None else read_calibration(calibration, imported)
     prepared = prepare(imported)
     typed, _ = choose(prepared, wished, entering, leaving, data, trees=trees)
-    return {name: (wire.rounding, wire.overflow) for name, wire in entering.items()}, typed
+    wires = {**entering, **{k: v.format for k, v in absorbed(prepared, entering).items()}}
+    return {name: (wire.rounding, wire.overflow) for name, wire in wires.items()}, typed
 
 
 def _settings(name: str, part: Part | None, options: Options) -> Settings:

@@ -14,7 +14,7 @@ import numpy as np
 
 from synth.errors import ModelError, PrecisionError, ShapeError
 from synth.exact import Array
-from synth.fixed import Format, Overflow, Round, as_codes, decode, decode_nearest, encode
+from synth.fixed import Format, Overflow, Round, as_codes
 from synth.ir import Graph
 from synth.ir.ops import Trees
 
@@ -98,7 +98,7 @@ class Ports:
             given = self._named(x)
             return {name: _checked(name, given[name], self.exact) for name in given}
         return {
-            name: encode(values, wire.type, wire.rounding, wire.overflow)
+            name: self.exact.encode(name, values, wire.rounding, wire.overflow)
             for (name, values), wire in zip(
                 self.floats(x).items(), self.wires.values(), strict=True
             )
@@ -116,7 +116,7 @@ class Ports:
         """Return the float64 nearest to input codes, within what the model's own type holds."""
         values = {}
         for name, array in codes.items():
-            value = decode_nearest(array, self.exact.codes(name).format)
+            value = self.exact.decode(name, array, nearest=True)
             dtype = np.dtype(self.imported.tensor(name).dtype)
             if dtype.kind == "f":
                 most = float(np.finfo(dtype).max)
@@ -127,21 +127,16 @@ class Ports:
     def outputs(self, codes: Mapping[str, Array], *, raw: bool = False) -> dict[str, Array]:
         """Return output codes, or their values, under the names that the user knows."""
         named = self.named_outputs(codes)
-        if raw:
-            return named
-        formats = (self.exact.codes(name).format for name in self.exact.outputs)
-        return {
-            name: decode(array, fmt)
-            for (name, array), fmt in zip(named.items(), formats, strict=True)
-        }
+        return named if raw else self._decoded(named, nearest=False)
 
     def nearest_outputs(self, codes: Mapping[str, Array]) -> dict[str, Array]:
         """Return outputs as the float64 nearest to them, for comparison with the float model."""
-        named = self.named_outputs(codes)
-        formats = (self.exact.codes(name).format for name in self.exact.outputs)
+        return self._decoded(self.named_outputs(codes), nearest=True)
+
+    def _decoded(self, named: Mapping[str, Array], *, nearest: bool) -> dict[str, Array]:
         return {
-            name: decode_nearest(array, fmt)
-            for (name, array), fmt in zip(named.items(), formats, strict=True)
+            name: self.exact.decode(typed, array, nearest=nearest)
+            for (name, array), typed in zip(named.items(), self.exact.outputs, strict=True)
         }
 
     def named_outputs(self, results: Mapping[str, Array]) -> dict[str, Array]:

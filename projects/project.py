@@ -20,7 +20,6 @@ from projects.validate import Validation, validate
 from synth.errors import ProjectError, SettingsError
 from synth.evaluate import Evaluator
 from synth.exact import Array
-from synth.fixed import decode
 from synth.inspect import summary
 from synth.ir import Graph
 from synth.passes import prepare
@@ -101,10 +100,7 @@ class Project:
         typed = Evaluator(self.graph, [name for name, _ in pairs.values()])
         floats = Evaluator(self._prepared, [name for _, name in pairs.values()])
         exact, real = typed(self.ports.codes(x)), floats(self.ports.floats(x))
-        return {
-            layer: (decode(exact[a], self.graph.codes(a).format), real[b])
-            for layer, (a, b) in pairs.items()
-        }
+        return {layer: (self.graph.decode(a, exact[a]), real[b]) for layer, (a, b) in pairs.items()}
 
     def csim(self, x: Any, *, raw: bool = False, threads: int | None = None) -> Any:
         """Compile the generated C++ (once) and run it on all cores, or on `threads` of them.

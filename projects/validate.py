@@ -17,7 +17,6 @@ from quant.lookup import CUTS
 from synth.errors import SettingsError, ShapeError
 from synth.evaluate import Evaluator
 from synth.exact import Array
-from synth.fixed import decode
 from synth.inspect import columns
 from synth.ir import Graph
 
@@ -189,8 +188,7 @@ def first_divergence(
         different = np.argwhere(expected[name] != traced[name])
         if len(different):
             event, *index = (int(i) for i in different[0])
-            kind = graph.codes(name)
-            pair = [decode(a[name], kind.format)[event][*index] for a in (expected, traced)]
+            pair = [graph.decode(name, a[name])[event][*index] for a in (expected, traced)]
             return Divergence(
                 layer=graph.origins[name].layer,
                 value=name,

@@ -14,11 +14,12 @@ import numpy as np
 from quant.agreement import Agreement, agreement, selection
 from quant.calibrate import observe
 from quant.forests import TreeRules
+from quant.kept import absorbed
 from quant.precision import Precision
 from quant.quantise import Wishes, quantise
 from synth.evaluate import Evaluator
 from synth.exact import Array
-from synth.fixed import Format, Overflow, Round, decode_nearest, encode
+from synth.fixed import Format, Overflow, Round
 from synth.ir import Graph
 from synth.ir.ops import Function, Trees
 
@@ -52,7 +53,8 @@ def choose(
     if calibration is None:
         return quantise(graph, Wishes(precision, inputs, outputs, trees=trees)), None
     observed, judged = _halves(calibration)
-    judge = _judge(graph, inputs, judged)
+    entering = {**inputs, **{k: v.format for k, v in absorbed(graph, inputs).items()}}
+    judge = _judge(graph, entering, judged)
     wishes = Wishes(precision, inputs, outputs, observe(graph, observed), trees=trees)
 
     if not precision.complete:
@@ -79,7 +81,7 @@ def _judge(
         operands = [name for name in watched if name in typed.types]
         results = Evaluator(typed, [*typed.outputs, *operands])(_encoded(typed, judged, inputs))
         # Accumulators may have more bits than a float64 has.
-        values = {k: decode_nearest(v, typed.codes(k).format) for k, v in results.items()}
+        values = {k: typed.decode(k, v, nearest=True) for k, v in results.items()}
         pairs = zip(graph.outputs, typed.outputs, strict=True)
         got = {name: values[other] for name, other in pairs}
         found = agreement(real, got)
@@ -146,7 +148,7 @@ def _encoded(
     for name, array in data.items():
         wire = inputs.get(name)
         modes = (wire.rounding, wire.overflow) if wire else (Round.RND, Overflow.SAT)
-        codes[name] = encode(array, typed.codes(name).format, *modes)
+        codes[name] = typed.encode(name, array, *modes)
     return codes
 
 

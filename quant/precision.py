@@ -70,13 +70,18 @@ class Precision:
         Several origins are asked in turn: a kernel into which a normalisation was folded is still
         that of its own layer, and its result is that of the normalisation.
         """
+        named = self.named(role, *origins)
+        if named is not None or role == "accumulator":
+            return named
+        return self.default
+
+    def named(self, role: str, *origins: Origin) -> Format | None:
+        """Return the wish for a value by its layer or its role, leaving out the default."""
         for origin in origins:
             for key in ((origin.layer, role), (origin.layer, "*")):
                 if key in self.layers and not (key[1] == "*" and role == "accumulator"):
                     return self.layers[key]
-        if role in self.roles:
-            return self.roles[role]
-        return None if role == "accumulator" else self.default
+        return self.roles.get(role)
 
     @property
     def complete(self) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from quant.calibrate import Ranges
 from quant.forests import TreeRules, forest_of, read_by_trees
 from quant.formats_for import constant_codes, covering, rounded_constant, trimmed
+from quant.kept import Keeper, absorbed, reaches_quantiser
 from quant.lookup import Lookup
 from quant.precision import Precision
 from quant.tables import value_range
@@ -100,6 +101,9 @@ class _Quantiser:
         self.exact: set[str] = set()
         """Imported values whose typed counterpart still awaits its cast."""
         self.readers = graph.consumers()
+        nothing = wishes.ranges is None and not wishes.precision.complete
+        self.keeper = Keeper(graph, self.build, only=nothing)
+        self.entries = absorbed(graph, wishes.inputs)
 
     def run(self) -> Graph:
         for name in self.source.inputs:
@@ -112,10 +116,15 @@ class _Quantiser:
 
     def _input(self, name: str) -> None:
         wire = self.wishes.inputs.get(name) or self._wish("input", Origin(name, "input"))
+        entry = self.entries.get(name)
         shape = self.source.types[name].shape
-        fmt = wire.type if wire else self._chosen_input(name)
+        if entry is not None:
+            fmt = entry.format.type
+        else:
+            fmt = wire.type if wire else self._chosen_input(name)
         origin = self.source.origins[name]
         self.typed[name] = self.build.input(name, Codes.full(shape, fmt), origin)
+        self.keeper.take(name, self.typed[name], None if entry is None else entry.scale)
 
     def _chosen_input(self, name: str) -> Fixed | FixedArray:
         low, high = self._seen(name)
@@ -130,6 +139,8 @@ class _Quantiser:
         if name in self.source.constants:
             codes, frac = constant_codes(np.asarray(self.source.constants[name]), self.wishes.width)
             return self.build.constant(codes, frac=frac, name=name)
+        if self.keeper.active:
+            return self.keeper.output(name, wire)
         value = self.typed[name]
         if wire is not None and self.build.codes(value).format != wire.type:
             origin = self.source.origins.get(name, Origin(name))
@@ -139,6 +150,24 @@ class _Quantiser:
     # Nodes
 
     def _node(self, node: Node) -> None:
+        if not self.keeper.active:
+            self._chosen(node)
+        elif self.keeper.node(node):
+            asked = self.wishes.precision.named("activation", self.source.origins[node.output])
+            if asked is not None:
+                self.keeper.cast(node.output, asked)
+        else:
+            for name in node.inputs:
+                if name not in self.source.constants:
+                    self.typed[name] = self.keeper.plain(name, self._covering)
+            self._chosen(node)
+            self.keeper.take(node.output, self.typed[node.output])
+
+    def _covering(self, low: float, high: float) -> Format:
+        return Format(covering(low, high, self.wishes.width), Round.RND, Overflow.SAT)
+
+    def _chosen(self, node: Node) -> None:
+        """Add a node whose formats are wished for, or chosen from ranges."""
         if isinstance(node.op, Function):
             self._function(node, node.op)
             return
@@ -229,6 +258,8 @@ class _Quantiser:
         if node.output in self.source.outputs:
             return False
         readers = self.readers[node.output]
+        if self.keeper.active and reaches_quantiser(self.source, self.readers, node.output):
+            return True
         if len(readers) != 1:
             return False
         reader = readers[0].op

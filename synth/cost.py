@@ -38,6 +38,7 @@ from synth.ir.ops import (
     Convert,
     CumSum,
     Dense,
+    Dequantise,
     Div,
     Elu,
     Function,
@@ -57,6 +58,7 @@ from synth.ir.ops import (
     Pick,
     Pow,
     PRelu,
+    Quantise,
     Reduce,
     Relu,
     Reshape,
@@ -246,7 +248,7 @@ RULES: Mapping[type[Op], Callable[[Graph, Node], Cost]] = MappingProxyType(
         **dict.fromkeys((Clip, Elu, Function, HardSigmoid, LeakyRelu), _nothing),
         **dict.fromkeys((Gru, Lstm, Rnn), _nothing),
         **dict.fromkeys((Bitwise, Convert, CumSum, Mod, Pow), _nothing),
-        **dict.fromkeys((Pick, Scatter, Smallest), _nothing),
+        **dict.fromkeys((Pick, Scatter, Smallest, Quantise, Dequantise), _nothing),
         **dict.fromkeys((Selu, Softmax, Softplus, Softsign), _nothing),
     }
 )

@@ -29,7 +29,6 @@ from synth.fixed import (
     Round,
     align,
     as_codes,
-    decode,
     encode,
     encode_in_floats,
     is_plain,
@@ -185,11 +184,13 @@ class Evaluator:
         results = {name: self._leave(name, values, count) for name in self.wanted}
         if wires is None:
             return results
-        return {k: decode(v, self.graph.codes(k).format) for k, v in results.items()}
+        return {k: self.graph.decode(k, v) for k, v in results.items()}
 
     def _encoded(self, name: str, values: Array, wire: Format | None) -> Array:
         fmt = self.graph.codes(name).format
         rounding, overflow = (wire.rounding, wire.overflow) if wire else (Round.RND, Overflow.SAT)
+        if name in self.graph.scales:
+            return self.graph.encode(name, values, rounding, overflow)
         if values.dtype.kind == "f" and is_plain(fmt, rounding, overflow):
             if not np.isfinite(values).all():
                 raise PrecisionError(f"input {name!r} holds NaN or infinity")
@@ -254,10 +255,13 @@ class Evaluator:
             forest = Forest(*(self.graph.constants[name] for name in node.inputs[1:]))
             return _Step(node.output, ForestKernel(forest), node.inputs[:1], ())
 
+        dtype = self.graph.tensor(node.output).dtype
+
         def run(*arrays: Array) -> Array:
-            # IEEE's infinities and NaN are what the float model gives.
+            # IEEE's infinities and NaN are what the float model gives. Constants that are held
+            # exactly may be of a wider type than what they meet.
             with np.errstate(all="ignore"):
-                return node.op.evaluate(*arrays)
+                return node.op.evaluate(*arrays).astype(dtype, copy=False)
 
         return _Step(node.output, run, node.inputs, ())
 

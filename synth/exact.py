@@ -19,6 +19,7 @@ __all__ = [
     "exact_integers",
     "integers",
     "magnitude",
+    "narrowest",
     "pad",
     "shift_left",
 ]
@@ -52,6 +53,15 @@ def convert(array: Array, target: Carrier) -> Array:
     if array.dtype.kind == "O" and target in ("float32", "float64"):
         return array.astype(np.int64).astype(target)
     return array.astype(target)
+
+
+def narrowest(array: Array, dtype: str) -> Array:
+    """Return floats in `dtype` if it holds them all, else as they are."""
+    if array.dtype.kind != "f" or array.dtype == dtype:
+        return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        narrow = array.astype(dtype)
+    return narrow if np.array_equal(narrow, array) else array
 
 
 def integers(array: Array | int) -> Array:

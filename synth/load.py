@@ -21,9 +21,9 @@ from synth.passes import imported
 __all__ = ["load_graph"]
 
 _ACCEPTED = (
-    "a path to an .onnx file, the bytes of one, an onnx.ModelProto, a Keras 3 model, a PyTorch "
-    "module, a tree ensemble (XGBoost, LightGBM, scikit-learn, CatBoost, YDF; files of XGBoost, "
-    "LightGBM, TMVA, conifer, CatBoost), or a graph of synth"
+    "a path to an .onnx file, the bytes of one, an onnx.ModelProto, a Keras 3 model, an HGQ2 or "
+    "QKeras model, a PyTorch module, a tree ensemble (XGBoost, LightGBM, scikit-learn, CatBoost, "
+    "YDF; files of XGBoost, LightGBM, TMVA, conifer, CatBoost), or a graph of synth"
 )
 
 _SOURCES = "synth.sources"
@@ -73,8 +73,9 @@ def load_graph(
     Parameters
     ----------
     model
-        A path to an ONNX file, the bytes of one, an `onnx.ModelProto`, a live Keras 3 model or
-        PyTorch module; a tree ensemble, live or in a file; or an imported graph.
+        A path to an ONNX file, the bytes of one, an `onnx.ModelProto`, a live Keras 3, HGQ2 or
+        QKeras model, a PyTorch module, Brevitas' layers included; a tree ensemble, live or in a
+        file; or an imported graph.
     name
         Of the graph; by default the model's own.
     dimensions
@@ -112,14 +113,15 @@ def _live(
     packages = [kind.__module__.partition(".")[0] for kind in type(model).__mro__]
     if "onnx" in packages and hasattr(model, "graph"):
         return _read(model, name, dimensions)
+    # Quantised models keep their bits, which the exporters of their frameworks would lose.
+    other = _other(model, name, _type_of(model))
+    if other is not None:
+        return other
     # Keras models on the PyTorch backend are PyTorch modules as well.
     if _is_a(model, "keras", "Model"):
         return _read(_keras(model, shapes), name or str(model.name), dimensions)
     if _is_a(model, "torch.nn", "Module"):
         return _read(_torch(model, shapes), name or type(model).__name__, dimensions)
-    other = _other(model, name, _type_of(model))
-    if other is not None:
-        return other
     for package in packages:
         if package in _LATER_MODULES:
             raise ModelError(f"{_type_of(model)}: {_LATER_MODULES[package]}")
@@ -220,12 +222,24 @@ def _keras(model: Any, shapes: Mapping[str, Shape] | None) -> bytes:
 
 
 def _torch(model: Any, shapes: Mapping[str, Shape] | None) -> bytes:
+    kinds = {type(module) for module in model.modules()}
+    if any(base.__module__.startswith("brevitas.") for kind in kinds for base in kind.__mro__):
+        return _brevitas(model, shapes)
     try:
         from synth.live import torch  # noqa: PLC0415
 
         return torch.to_onnx(model, shapes=shapes)
     except ImportError as error:
         raise _missing("pytorch", error) from error
+
+
+def _brevitas(model: Any, shapes: Mapping[str, Shape] | None) -> bytes:
+    try:
+        from synth.live import brevitas  # noqa: PLC0415
+
+        return brevitas.to_onnx(model, shapes=shapes)
+    except ImportError as error:
+        raise _missing("brevitas", error) from error
 
 
 def _missing(extra: str, error: ImportError) -> SynthError:

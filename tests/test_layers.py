@@ -32,12 +32,13 @@ REACHES_UP_LAZILY = "synth/__init__.py"
 ALLOWED: dict[str, tuple[str, ...]] = {
     "numpy": ("*",),
     "mpmath": ("bdt/**", "quant/**", "synth/**"),
+    "brevitas": ("synth/live/brevitas.py",),
     "google.protobuf": ("synth/onnx/**",),
     "jinja2": ("backends/**",),
     "keras": ("synth/live/keras.py",),
     "onnx": ("synth/onnx/**",),
     "rich": ("projects/**",),
-    "torch": ("synth/live/torch.py",),
+    "torch": ("synth/live/brevitas.py", "synth/live/torch.py"),
     "threadpoolctl": ("synth/evaluate.py",),
     "typer": ("projects/**",),
 }

@@ -25,7 +25,7 @@ from synth.ir.ops import Reshape, Trees
 __all__ = ["Header", "emit_header"]
 
 _LIBRARY = (
-    *("vectors", "session", "functions", "arithmetic", "casts"),
+    *("vectors", "session", "functions", "arithmetic", "casts", "quantisers"),
     *("maps", "positions", "reductions", "products", "recurrent", "trees"),
 )
 _INCLUDES = (

@@ -19,6 +19,7 @@ from synth.ir.ops import (
     Clip,
     Compare,
     Convert,
+    Dequantise,
     Div,
     Elu,
     Function,
@@ -31,6 +32,7 @@ from synth.ir.ops import (
     Neg,
     Pow,
     PRelu,
+    Quantise,
     Relu,
     Select,
     Selu,
@@ -199,6 +201,11 @@ def _bitwise(op: Bitwise, operands: Sequence[str], kind: str) -> str:
     return f"lib::shift_{op.function}<{kind}>({operands[0]}, {operands[1]})"
 
 
+def _quantise(op: Quantise, operands: Sequence[str], _kind: str) -> str:
+    wraps = "true" if op.overflow == "WRAP" else "false"
+    return f"lib::quantise<lib::Nearby::{op.rounding}, {wraps}>({', '.join(operands)})"
+
+
 def _softplus(_op: Softplus, operands: Sequence[str], kind: str) -> str:
     (x,) = operands
     small = f"lib::logarithm_of_one_and(lib::exponential(-lib::absolute({x})))"
@@ -214,6 +221,7 @@ _RULES: dict[type, Rule] = {
     Mod: lambda op, x, kind: f"lib::{'remainder' if op.fmod else 'modulo'}<{kind}>({x[0]}, {x[1]})",
     Pow: lambda _op, x, kind: f"lib::power<{kind}>({x[0]}, {x[1]})",
     Compare: lambda op, x, _kind: f"({x[0]} {op.relation} {x[1]})",
+    Dequantise: lambda _op, x, _kind: f"(({x[0]} - {x[2]}) * {x[1]})",
     Elu: lambda op, x, kind: _elu(op.alpha, 1.0, x[0], kind),
     Function: _function,
     HardSigmoid: _hard_sigmoid,
@@ -222,6 +230,7 @@ _RULES: dict[type, Rule] = {
     Minimum: lambda _op, x, _kind: f"lib::minimum({x[0]}, {x[1]})",
     Neg: lambda _op, x, kind: _arithmetic(Sub(), (f"{kind}(0)", x[0]), kind),
     PRelu: lambda _op, x, _kind: f"({x[0]} >= 0 ? {x[0]} : {x[1]} * {x[0]})",
+    Quantise: _quantise,
     Relu: lambda _op, x, kind: f"lib::maximum({x[0]}, {kind}(0))",
     Select: lambda _op, x, _kind: f"({x[0]} != 0 ? {x[1]} : {x[2]})",
     Selu: lambda op, x, kind: _elu(op.alpha, op.gamma, x[0], kind),

@@ -8,7 +8,7 @@ from backends.cpp.emit import Header, emit_header
 from backends.cpp.ports import Port
 from backends.cpp.values import numpy_name
 from synth.ir import Graph
-from synth.passes import simplified
+from synth.passes import rounded_constants, simplified
 
 __all__ = ["SCHEMA", "Cpp"]
 
@@ -35,7 +35,10 @@ class Cpp:
         files: dict[str, str | bytes] = {}
         models = {}
         bridge = ["// Functions by which other languages call the models.", *_INCLUDES]
-        for stage, graph in (("float", simplified(imported)), ("integer", typed)):
+        for stage, graph in (
+            ("float", rounded_constants(simplified(imported))),
+            ("integer", typed),
+        ):
             if graph is None:
                 continue
             name = f"{settings.name}_{stage}"

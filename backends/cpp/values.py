@@ -9,6 +9,7 @@ from backends.cstyle import Names, integer_literal
 from synth.errors import UnsupportedOp
 from synth.exact import Array, carrier, shift_left
 from synth.ir import Codes, Graph, Node, Stage, Tensor
+from synth.ir.ops import Dequantise, Quantise
 
 __all__ = ["CARRIERS", "CPP_TYPES", "Values", "literal", "numpy_name", "width"]
 
@@ -85,6 +86,8 @@ class Values:
     def working(self, node: Node) -> str:
         """Return the type in which an operation computes."""
         if not self.typed:
+            if isinstance(node.op, Quantise | Dequantise):
+                return "double"
             types = [self.type(name) for name in node.inputs]
             return types[1] if len(types) == 3 and types[0] == "bool" else types[0]
         kinds = [self.graph.codes(name) for name in node.inputs]

@@ -9,7 +9,9 @@ import numpy as np
 
 from synth.errors import GraphError, PrecisionError, ShapeError
 from synth.exact import Array
+from synth.fixed import Format, Overflow, Round, decode, decode_nearest, encode
 from synth.ir.op import Op, Stage
+from synth.ir.scale import Scale
 from synth.ir.types import Codes, Tensor, Type
 
 __all__ = ["Builder", "Graph", "Node", "Origin", "Stage", "no_such_layer"]
@@ -51,6 +53,8 @@ class Graph:
         Floats in the imported stage, integer codes in the typed one; read-only, no event axis.
     origins
         Of every value.
+    scales
+        Of typed values that do not stand for themselves (see `synth.ir.scale`).
     """
 
     name: str
@@ -61,6 +65,7 @@ class Graph:
     types: Mapping[str, Type]
     constants: Mapping[str, Array]
     origins: Mapping[str, Origin]
+    scales: Mapping[str, Scale] = field(default_factory=dict)
 
     def tensor(self, name: str) -> Tensor:
         """Return the type of a value of the imported stage."""
@@ -73,6 +78,23 @@ class Graph:
         found = self.types[name]
         assert isinstance(found, Codes)
         return found
+
+    def encode(self, name: str, values: Array, rounding: Round, overflow: Overflow) -> Array:
+        """Return the codes of a typed value for the model's real numbers, exactly rounded."""
+        fmt = self.codes(name).format
+        if name not in self.scales:
+            return encode(values, fmt, rounding, overflow)
+        return self.scales[name].encode(values, Format(fmt, rounding, overflow))
+
+    def decode(self, name: str, codes: Array, *, nearest: bool = False) -> Array:
+        """Return the model's real numbers for codes of a typed value, as float64.
+
+        Exactly, or else PrecisionError; or the `nearest` ones in formats of any width.
+        """
+        fmt = self.codes(name).format
+        if name in self.scales:
+            return self.scales[name].decode(codes, fmt, nearest=nearest)
+        return decode_nearest(codes, fmt) if nearest else decode(codes, fmt)
 
     def computed(self) -> list[str]:
         """Return the inputs and then the results, in the order of computation."""
@@ -119,6 +141,7 @@ class Builder:
     types: dict[str, Type] = field(default_factory=dict)
     constants: dict[str, Array] = field(default_factory=dict)
     origins: dict[str, Origin] = field(default_factory=dict)
+    scales: dict[str, Scale] = field(default_factory=dict)
     _known: dict[str, int] = field(default_factory=dict)
 
     def input(self, name: str, kind: Tensor | Codes, origin: Origin | None = None) -> str:
@@ -172,6 +195,10 @@ class Builder:
         assert isinstance(found, Codes)
         return found
 
+    def producer(self, name: str) -> Node | None:
+        """Return the node that computes a value, as far as the graph goes; the latest are near."""
+        return next((node for node in reversed(self._nodes) if node.output == name), None)
+
     def graph(self, outputs: Sequence[str]) -> Graph:
         """Return the graph, without the nodes and constants that no output needs."""
         for name in outputs:
@@ -193,6 +220,7 @@ class Builder:
             types=MappingProxyType({k: v for k, v in self.types.items() if k in alive}),
             constants=MappingProxyType({k: v for k, v in self.constants.items() if k in alive}),
             origins=MappingProxyType({k: v for k, v in self.origins.items() if k in alive}),
+            scales=MappingProxyType({k: v for k, v in self.scales.items() if k in alive}),
         )
 
     def fresh(self, name: str) -> str:

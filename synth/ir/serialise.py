@@ -10,7 +10,9 @@ with the recorded one. Both files are hostile input when read.
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any, Never
 
 import numpy as np
@@ -22,6 +24,7 @@ from synth.ir.fields import decode_op, encode_op, record, strings, unsigned, who
 from synth.ir.graph import Builder, Graph, Origin, Stage
 from synth.ir.op import Op
 from synth.ir.ops import Conv, MaxPool, SumPool
+from synth.ir.scale import Scale
 from synth.ir.types import Codes, Shape, Tensor, Type
 
 __all__ = ["SCHEMA", "digest", "dump", "load"]
@@ -71,6 +74,7 @@ def dump(graph: Graph) -> tuple[str, bytes]:
             for node in graph.nodes
         ],
         "outputs": list(graph.outputs),
+        **({"scales": _scales(graph)} if graph.scales else {}),
         "weights": {"bytes": len(weights), "sha256": hashlib.sha256(weights).hexdigest()},
     }
     text = json.dumps(content, sort_keys=True, ensure_ascii=True, allow_nan=False, indent=1)
@@ -101,7 +105,8 @@ def load(text: str, weights: bytes) -> Graph:
             "open it with the version that wrote it, or convert the model again"
         )
     keys = ("schema", "name", "stage", "inputs", "constants", "nodes", "outputs", "weights")
-    record(content, "the graph", *keys)
+    # Graphs of before scales, and those that need none, do not have them.
+    record({"scales": {}, **content}, "the graph", *keys, "scales")
     _check_weights(record(content["weights"], "weights", "bytes", "sha256"), weights)
     if content["stage"] not in list(Stage):
         raise FormatError(f"the graph's stage is {content['stage']!r}: neither imported nor typed")
@@ -117,6 +122,7 @@ def load(text: str, weights: bytes) -> Graph:
         raise FormatError(f"the weights have {len(weights)} bytes, of which {offset} are used")
     for entry in _list(content, "nodes"):
         _load_node(build, entry)
+    _load_scales(build, content.get("scales", {}))
     return build.graph(strings(content["outputs"], "outputs"))
 
 
@@ -150,6 +156,17 @@ def _constant(graph: Graph, name: str) -> tuple[bytes, dict[str, Any]]:
         raise GraphError(f"constant {name!r} holds NaN and cannot be saved")
     ordered = value.astype(value.dtype.newbyteorder("<"))
     return ordered.tobytes(), {**described, "dtype": value.dtype.name}
+
+
+def _scales(graph: Graph) -> dict[str, Any]:
+    return {
+        name: [_fractions(scale.factor), _fractions(scale.offset)]
+        for name, scale in graph.scales.items()
+    }
+
+
+def _fractions(array: Array) -> dict[str, Any]:
+    return {"shape": list(array.shape), "values": [str(value) for value in array.flat]}
 
 
 def _item_size(codes: Array) -> int:
@@ -305,6 +322,36 @@ def _load_node(build: Builder, entry: Any) -> None:
             f"{where} (layer {origin.layer!r}) is recorded as {recorded}{list(shape)}, but is "
             f"{kind}: the file is corrupted, or of another version"
         )
+
+
+def _load_scales(build: Builder, data: Any) -> None:
+    if not isinstance(data, dict):
+        raise FormatError(f"scales: {data!r} is not an object")
+    for name, parts in data.items():
+        where = f"the scale of {name!r}"
+        if build.stage is not Stage.TYPED or name not in build.types:
+            raise FormatError(f"{where}: there is no such value")
+        if not isinstance(parts, list) or len(parts) != 2:
+            raise FormatError(f"{where}: {parts!r} is no factor with an offset")
+        factor, offset = (_load_fractions(part, where, build.types[name].shape) for part in parts)
+        if min(factor.flat, default=1) <= 0:
+            raise FormatError(f"{where}: a factor is not positive")
+        build.scales[name] = Scale(factor, offset)
+
+
+def _load_fractions(data: Any, where: str, fits: Shape) -> Array:
+    entry = record(data, where, "shape", "values")
+    shape, texts = _shape(entry["shape"], where), strings(entry["values"], where)
+    if math.prod(shape) != len(texts) or not all(_FRACTION.fullmatch(text) for text in texts):
+        raise FormatError(f"{where}: {data!r} are no fractions of that shape")
+    if len(shape) != len(fits) or any(n not in (1, of) for n, of in zip(shape, fits, strict=True)):
+        raise FormatError(f"{where}: a shape {shape} does not fit a value {fits}")
+    values = np.empty(len(texts), object)
+    values[:] = [Fraction(text) for text in texts]
+    return values.reshape(shape)
+
+
+_FRACTION = re.compile(r"-?\d{1,400}(/[1-9]\d{0,399})?")
 
 
 def _check_cost(build: Builder, op: Op, inputs: tuple[str, ...], where: str) -> None:

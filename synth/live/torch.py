@@ -16,8 +16,17 @@ from synth.errors import ModelError
 from synth.exact import Array
 from synth.ir.types import Shape
 
-__all__ = ["Scope", "export", "to_onnx"]
+__all__ = [
+    "Scope",
+    "examples_of",
+    "export",
+    "layer_names",
+    "proto_of",
+    "scopes",
+    "to_onnx",
+]
 
+_SCOPES = "pkg.torch.onnx.name_scopes"
 _EXAMPLE_BATCH = 2
 """The exporter takes an axis of size 1 for a constant."""
 
@@ -45,9 +54,18 @@ def to_onnx(
         Neither an example nor shapes are given, they do not name the arguments of `forward`, or the
         exporter refuses the module.
     """
+    examples = examples_of(model, example, shapes)
+    return export(model, list(examples.values()), list(examples), layer_of=layer_names(model))
+
+
+def examples_of(
+    model: torch.nn.Module,
+    example: Array | Mapping[str, Array] | None,
+    shapes: Mapping[str, Shape] | None,
+) -> dict[str, Array]:
+    """Return an example of each argument of `forward`; see `to_onnx`."""
     names = _arguments(model)
-    inputs = _examples(names, example, shapes)
-    return export(model, inputs, list(names)[: len(inputs)], layer_of=_layer_names(model))
+    return dict(zip(names, _examples(names, example, shapes), strict=False))
 
 
 class Scope(torch.nn.Module):
@@ -72,25 +90,41 @@ def export(
     output_names: Sequence[str] | None = None,
 ) -> bytes:
     """Return the ONNX bytes of a module; `layer_of` turns a module's path into a layer's name."""
-    batch = torch.export.Dim("batch", min=1)
-    variadic = _is_variadic(module)
-    dynamic: tuple[Any, ...] = tuple({0: batch} for _ in inputs)
-    with _evaluating(module), _quiet(), _refusals(module):
-        program = torch.onnx.export(
-            module,
-            tuple(torch.from_numpy(_two_events(array)) for array in inputs),
-            dynamo=True,
-            dynamic_shapes=(dynamic,) if variadic else dynamic,
-            input_names=list(input_names),
-            output_names=list(output_names) if output_names else None,
-            verbose=False,
-        )
-    assert program is not None
-    proto = program.model_proto
+
+    def run(args: tuple[torch.Tensor, ...], **options: Any) -> Any:
+        program = torch.onnx.export(module, args, **options)
+        assert program is not None
+        return program.model_proto
+
+    proto = proto_of(module, inputs, input_names, run, output_names)
     weights = {tensor.name for tensor in proto.graph.initializer}
     for node in proto.graph.node:
         node.name = layer_of(_path(node, weights)) or node.name.removeprefix("node_")
     return bytes(proto.SerializeToString())
+
+
+def proto_of(
+    module: torch.nn.Module,
+    inputs: Sequence[Array],
+    input_names: Sequence[str],
+    run: Callable[..., Any],
+    output_names: Sequence[str] | None = None,
+) -> Any:
+    """Return what an exporter makes of a module in evaluation mode, with a free batch axis.
+
+    `run` takes examples of the inputs and the options of `torch.onnx.export`.
+    """
+    batch = torch.export.Dim("batch", min=1)
+    dynamic: tuple[Any, ...] = tuple({0: batch} for _ in inputs)
+    with _evaluating(module), _quiet(), _refusals(module):
+        return run(
+            tuple(torch.from_numpy(_two_events(array)) for array in inputs),
+            dynamo=True,
+            dynamic_shapes=(dynamic,) if _is_variadic(module) else dynamic,
+            input_names=list(input_names),
+            output_names=list(output_names) if output_names else None,
+            verbose=False,
+        )
 
 
 def _path(node: Any, weights: set[str]) -> str:
@@ -103,13 +137,17 @@ def _path(node: Any, weights: set[str]) -> str:
         path, _, parameter = name.rpartition(".")
         if name in weights and parameter in ("weight", "bias"):
             return str(path)
+    return (scopes(node) or [""])[-1]
+
+
+def scopes(node: Any) -> list[str]:
+    """Return the paths of the modules that a node was made in, outermost first."""
     metadata = {entry.key: entry.value for entry in node.metadata_props}
-    scopes = ast.literal_eval(metadata.get("pkg.torch.onnx.name_scopes", "[]"))
-    # The last scope is the function itself; what stands before it are modules, outermost first.
-    return str(scopes[-2]) if len(scopes) > 1 else ""
+    # The last scope is the function itself.
+    return [str(path) for path in ast.literal_eval(metadata.get(_SCOPES, "[]"))[:-1]]
 
 
-def _layer_names(model: torch.nn.Module) -> Callable[[str], str]:
+def layer_names(model: torch.nn.Module) -> Callable[[str], str]:
     """Return a function from a path to a layer's name: the path itself, but for a lone layer."""
     alone = type(model).__name__.lower() if not list(model.children()) else ""
     return lambda path: path or alone

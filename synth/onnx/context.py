@@ -12,13 +12,13 @@ from typing import NoReturn
 import numpy as np
 
 from synth.errors import FormatError, ShapeError, UnsupportedOp
-from synth.exact import Array
+from synth.exact import Array, narrowest
 from synth.ir.graph import Builder, Origin
 from synth.ir.op import Op
 from synth.ir.ops import Add, Compare, Concat, Convert, Maximum, Minimum, Movement, Reshape, Select
 from synth.ir.types import Shape, Tensor
 from synth.onnx.inputs import LARGEST, LONGEST
-from synth.onnx.records import ModelRecord, NodeRecord
+from synth.onnx.records import ModelRecord, NodeRecord, narrow_bits
 
 __all__ = ["Call", "Value"]
 
@@ -39,6 +39,8 @@ class Value:
         The values, if they are known.
     role
         That of a known tensor once it enters the graph: weight or bias.
+    bits
+        Of integers of the file's that NumPy has no type for (2 or 4); else 0.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Value:
     dtype: str
     array: Array | None = None
     role: str = "weight"
+    bits: int = 0
 
     @property
     def rank(self) -> int:
@@ -223,7 +226,7 @@ class Call:
         name = like.name if like else f"{self.node.layer}.{role}"
         role = like.role if like else role
         array = np.asarray(array)
-        return Value(name, array.shape, array.dtype.name, array, role)
+        return Value(name, array.shape, array.dtype.name, array, role, narrow_bits(array))
 
     def scalar(self, number: float, like: Value) -> Value:
         """Return one number as a known value of the rank and element type of another."""
@@ -238,7 +241,9 @@ class Call:
         self.limit(shape)
         arrays = [x.array[None] for x in operands if x.array is not None]
         if len(arrays) == len(operands):
-            return self.constant(self.fold(op.evaluate, *arrays)[0], like=operands[0])
+            value = self.fold(op.evaluate, *arrays)[0]
+            dtype = op.dtype(*[x.dtype for x in operands])
+            return self.constant(narrowest(value, dtype), like=operands[0])
         names = [self._placed(x, bounds=isinstance(op, _BOUNDED)) for x in operands]
         origin = Origin(self.node.layer, role)
         name = self.builder.add(op, *names, name=str(origin), origin=origin)

@@ -19,7 +19,15 @@ from onnx import AttributeProto, ModelProto, TensorProto, numpy_helper
 from synth.errors import FormatError, UnsupportedOp
 from synth.exact import Array
 from synth.onnx.external import read_external
-from synth.onnx.records import Attribute, InputRecord, ModelRecord, NodeRecord, Opaque, Reference
+from synth.onnx.records import (
+    Attribute,
+    InputRecord,
+    ModelRecord,
+    NodeRecord,
+    Opaque,
+    Reference,
+    narrow,
+)
 
 __all__ = ["ModelProto", "load"]
 
@@ -27,7 +35,13 @@ _LARGEST_FILE = (1 << 31) - 1
 """Protobuf's own limit."""
 _OLDEST, _NEWEST = 1, 27
 """From 24 on, operators that are known have changed in nothing but the element types they take."""
-_WIDENED = {"float16": "float32", "bfloat16": "float32"}
+_NARROW = {f"{sign}int{bits}": bits for sign in ("", "u") for bits in (2, 4)}
+"""Integers that NumPy has no type for, and their bits; they are packed."""
+_WIDENED = {
+    "float16": "float32",
+    "bfloat16": "float32",
+    **{name: f"{name.rstrip('24')}8" for name in _NARROW},
+}
 _ELEMENTS: dict[int, str] = {
     TensorProto.FLOAT: "float32",
     TensorProto.DOUBLE: "float64",
@@ -42,10 +56,18 @@ _ELEMENTS: dict[int, str] = {
     TensorProto.UINT32: "uint32",
     TensorProto.UINT64: "uint64",
     TensorProto.BOOL: "bool",
+    # Older releases of the package do not know all of them.
+    **{
+        getattr(TensorProto, name.upper()): name
+        for name in _NARROW
+        if hasattr(TensorProto, name.upper())
+    },
 }
-_BYTES = {
-    name: np.dtype("uint16" if name == "bfloat16" else name).itemsize for name in _ELEMENTS.values()
-}
+_BITS = {
+    name: 8 * np.dtype("uint16" if name == "bfloat16" else name).itemsize
+    for name in _ELEMENTS.values()
+    if name not in _NARROW
+} | _NARROW
 
 
 def load(model: str | Path | bytes | ModelProto) -> ModelRecord:
@@ -168,7 +190,7 @@ def _input(value: onnx.ValueInfoProto) -> InputRecord:
     dims = None
     if tensor.HasField("shape"):
         dims = tuple(_dim(dim) for dim in tensor.shape.dim)
-    return InputRecord(value.name, _WIDENED.get(dtype, dtype), dims)
+    return InputRecord(value.name, _WIDENED.get(dtype, dtype), dims, _NARROW.get(dtype, 0))
 
 
 def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
@@ -224,19 +246,21 @@ def _attribute(item: AttributeProto, node: onnx.NodeProto, folder: Path | None) 
 
 
 def _array(tensor: TensorProto, folder: Path | None, where: str = "") -> Array:
-    """Return a tensor's values, read-only; float16 and bfloat16 as float32, which is exact."""
+    """Return a tensor's values, read-only, in a wider type where NumPy lacks their own."""
     where = where or f"tensor {tensor.name!r}"
     dtype = _element(tensor.data_type, where)
     if any(n < 0 for n in tensor.dims):
         raise FormatError(f"{where} has the shape {list(tensor.dims)}")
     elements = math.prod(tensor.dims)
-    size = elements * _BYTES[dtype]
+    size = -(-elements * _BITS[dtype] // 8)
     if tensor.data_location == TensorProto.EXTERNAL:
         entries = {entry.key: entry.value for entry in tensor.external_data}
         raw = read_external(folder, tensor.name, entries, size)
         tensor = TensorProto(dims=tensor.dims, data_type=tensor.data_type, raw_data=raw)
-    _check_size(tensor, where, elements, size)
+    _check_size(tensor, where, size if dtype in _NARROW else elements, size)
     array = numpy_helper.to_array(tensor).astype(_WIDENED.get(dtype, dtype))
+    if dtype in _NARROW:
+        array = narrow(array, _NARROW[dtype])
     array.flags.writeable = False
     return array
 

@@ -16,7 +16,7 @@ from synth.onnx.context import Call, Value
 from synth.onnx.inputs import input_types
 from synth.onnx.naming import rename
 from synth.onnx.order import sort_nodes
-from synth.onnx.records import Attribute, ModelRecord, NodeRecord, Reference
+from synth.onnx.records import Attribute, ModelRecord, NodeRecord, Reference, narrow_bits
 from synth.onnx.registry import Handler, find
 
 __all__ = ["build_graph"]
@@ -83,11 +83,11 @@ class _Reader:
             # A value for the dimension would not help: the operators come first.
             self._raise_complaints()
             raise
+        bits = {record.name: record.bits for record in self.model.inputs}
         for name, kind in types.items():
             self.builder.input(name, kind)
-            self.values[name] = Value(name, kind.shape, kind.dtype)
-        for name, array in self.model.initializers.items():
-            self.values[name] = Value(name, array.shape, array.dtype.name, array)
+            self.values[name] = Value(name, kind.shape, kind.dtype, bits=bits[name])
+        self.values.update(_known(self.model))
 
     def _handler(self, node: NodeRecord, version: int) -> Handler | None:
         """Return what reads a node: our own handler, or else the model's function."""
@@ -120,8 +120,7 @@ class _Reader:
         self.depth += 1
         if self.depth > _DEEPEST:
             raise FormatError(f"functions or branches of {self.model.name!r} lie {_DEEPEST} deep")
-        own = {k: Value(k, v.shape, v.dtype.name, v) for k, v in body.initializers.items()}
-        self.values, self.opsets = {**values, **own}, body.opsets
+        self.values, self.opsets = {**values, **_known(body)}, body.opsets
         try:
             nodes = sort_nodes(body, values)
             self._missing(nodes)
@@ -201,6 +200,14 @@ class _Reader:
             held = self.builder.add(Reshape(value.shape), held, origin=Origin(output))
         names[held] = output
         return held
+
+
+def _known(model: ModelRecord) -> dict[str, Value]:
+    """Return the initializers of a graph."""
+    return {
+        name: Value(name, array.shape, array.dtype.name, array, bits=narrow_bits(array))
+        for name, array in model.initializers.items()
+    }
 
 
 def _bound(

@@ -4,9 +4,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+import numpy as np
+
 from synth.exact import Array
 
-__all__ = ["Attribute", "InputRecord", "ModelRecord", "NodeRecord", "Opaque", "Reference"]
+__all__ = [
+    "Attribute",
+    "InputRecord",
+    "ModelRecord",
+    "NodeRecord",
+    "Opaque",
+    "Reference",
+    "narrow",
+    "narrow_bits",
+]
+
+
+def narrow(array: Array, bits: int) -> Array:
+    """Return integers in a type that remembers how many bits they have in the file."""
+    return array.astype(np.dtype(array.dtype, metadata={"bits": bits}))
+
+
+def narrow_bits(array: Array) -> int:
+    """Return the bits of integers that are narrower than any NumPy type, or 0."""
+    noted: Mapping[str, int] = array.dtype.metadata or {}
+    return noted.get("bits", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +58,19 @@ class InputRecord:
     Attributes
     ----------
     dtype
-        NumPy's name of the element type; float16 and bfloat16 are widened to float32.
+        NumPy's name of the element type; float16 and bfloat16 are widened to float32, integers of
+        2 and 4 bits to 8.
     dims
         Sizes, names of symbolic dimensions, or None where the file says nothing; None in all if it
         does not even state the rank.
+    bits
+        Of integers of 2 or 4 bits; else 0.
     """
 
     name: str
     dtype: str
     dims: tuple[int | str | None, ...] | None
+    bits: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

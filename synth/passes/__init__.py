@@ -7,12 +7,14 @@ keeps its name and its origin, so that the values of both can be compared by nam
 """
 
 from synth.ir import Graph
+from synth.ir.ops import Dequantise, Quantise
 from synth.passes.decompose import decompose
 from synth.passes.fold_affine import fold_affine
 from synth.passes.fold_constants import fold_constants
 from synth.passes.layout import layout
 from synth.passes.remove_identities import remove_identities
 from synth.passes.rewrite import to_fixpoint
+from synth.passes.rounded_constants import rounded_constants
 from synth.passes.sink_squeezes import sink_squeezes
 from synth.passes.strip_batch import explain_batch, strip_batch
 
@@ -25,6 +27,7 @@ __all__ = [
     "layout",
     "prepare",
     "remove_identities",
+    "rounded_constants",
     "simplified",
     "sink_squeezes",
     "strip_batch",
@@ -37,8 +40,18 @@ def imported(graph: Graph) -> Graph:
 
 
 def prepare(graph: Graph) -> Graph:
-    """Return the graph of primitives from which number formats are chosen."""
+    """Return the graph of primitives from which number formats are chosen.
+
+    A model that was quantised keeps its constants as they are: they are integers times scales, and
+    would be neither once something else is folded into them.
+    """
+    if any(isinstance(node.op, Quantise | Dequantise) for node in graph.nodes):
+        return _kept(decompose(_kept(graph)))
     return simplified(decompose(simplified(graph)))
+
+
+def _kept(graph: Graph) -> Graph:
+    return to_fixpoint(graph, fold_constants, remove_identities, layout, sink_squeezes)
 
 
 def simplified(graph: Graph) -> Graph:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from synth.exact import narrowest
 from synth.ir import Graph, Node
 from synth.ir.ops import OPS
 from synth.passes.rewrite import Rewrite, rewrite
@@ -21,4 +22,6 @@ def _fold(work: Rewrite, node: Node) -> str | None:
         return None
     with np.errstate(all="ignore"):
         value = node.op.evaluate(*known)[0]
+    # A number that a quantiser makes is kept exactly, be it in float64.
+    value = narrowest(value, work.graph.tensor(node.output).dtype)
     return work.build.constant(value, name=node.output, origin=work.graph.origins[node.output])

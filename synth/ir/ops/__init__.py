@@ -31,6 +31,7 @@ from synth.ir.ops.linear import Conv, Dense, MatMul
 from synth.ir.ops.movement import Concat, Gather, Movement, Pad, Reshape, Slice, Transpose
 from synth.ir.ops.numbers import Bitwise, Convert, CumSum, Mod, Pow
 from synth.ir.ops.positions import Pick, Scatter, Smallest
+from synth.ir.ops.quantisers import Dequantise, Quantise
 from synth.ir.ops.recurrent import Gru, Lstm, Recurrent, Rnn
 from synth.ir.ops.reduce import MaxPool, Reduce, SumPool
 from synth.ir.ops.trees import Trees
@@ -49,6 +50,7 @@ __all__ = [
     "Convert",
     "CumSum",
     "Dense",
+    "Dequantise",
     "Div",
     "Elementwise",
     "Elu",
@@ -70,6 +72,7 @@ __all__ = [
     "Pad",
     "Pick",
     "Pow",
+    "Quantise",
     "Recurrent",
     "Reduce",
     "Relu",
@@ -101,6 +104,7 @@ OPS: dict[str, type[Op]] = {
         *(Gru, Lstm, Rnn),
         *(Bitwise, Convert, CumSum, Mod, Pow),
         *(Pick, Scatter, Smallest),
+        *(Quantise, Dequantise),
         *(Cast, Table, Trees),
     )
 }

@@ -127,6 +127,8 @@ def cast(call: Call) -> Value:
 @handles("CastLike", since=15)
 def cast_like(call: Call) -> Value:
     """Into the element type of the second operand."""
+    if call[1].bits:
+        call.refuse(f"it casts to integers of {call[1].bits} bits")
     return _cast(call, call[0], call[1].dtype)
 
 

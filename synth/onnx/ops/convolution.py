@@ -17,20 +17,26 @@ from synth.onnx.ops.spatial import (
 from synth.onnx.ops.windows import convolve
 from synth.onnx.registry import handles
 
-__all__ = ["conv", "conv_transpose"]
+__all__ = ["conv", "conv_of", "conv_transpose"]
 
 
 @handles("Conv")
 @handles("Conv", domain=CHANNELS_LAST)
 def conv(call: Call) -> Value:
-    """The kernel is [m, c / groups, *kernel], wherever the channels of the operand are."""
-    x, w = call[0], call[1]
-    spatial, size = _sizes(call, x, w)
+    """The kernel is [m, c / groups, *kernel]; of channels-last operators its channels are last."""
+    return conv_of(call, call[0], call[1], call.optional(2))
+
+
+def conv_of(call: Call, x: Value, w: Value, bias: Value | None) -> Value:
+    """Return the convolution that a node's attributes describe."""
     axes = tuple(range(w.rank))
+    if call.node.domain == CHANNELS_LAST and w.rank > 2:
+        w = call.add(Transpose((0, axes[-1], *axes[1:-1])), w)
+    spatial, size = _sizes(call, x, w)
     kernel = call.add(Transpose((*axes[2:], 1, 0)), w)
     window = window_of(call, spatial, size)
     call.limit([n + sum(pad) for n, pad in zip(spatial, window.pads, strict=True)])
-    operands, groups = _operands(call, kernel), call.integer("group", 1)
+    operands, groups = _operands(call, kernel, bias), call.integer("group", 1)
     return channels_last(call, x, lambda moved: convolve(call, moved, operands, window, groups))
 
 
@@ -45,8 +51,7 @@ def _sizes(call: Call, x: Value, w: Value) -> tuple[Shape, Shape]:
     return spatial, size
 
 
-def _operands(call: Call, kernel: Value) -> list[Value]:
-    bias = call.optional(2)
+def _operands(call: Call, kernel: Value, bias: Value | None) -> list[Value]:
     if bias is None:
         return [kernel]
     if bias.shape != kernel.shape[-1:]:
@@ -69,7 +74,7 @@ def conv_transpose(call: Call) -> Value:
         )
     strides, ends = per_axis(call, "strides", len(spatial)), _ends(call, spatial, size)
     dilations, ones = per_axis(call, "dilations", len(spatial)), (1,) * len(spatial)
-    operands = _operands(call, _turned(call, w, groups))
+    operands = _operands(call, _turned(call, w, groups), call.optional(2))
     pads = tuple((max(a, 0), max(b, 0)) for a, b in ends)
     window = Window(size, ones, dilations, pads)
     lengths = zip(spatial, strides, ends, strict=True)

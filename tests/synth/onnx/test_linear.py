@@ -213,7 +213,7 @@ def test_conv_of_channels_last_needs_no_transposes() -> None:
     assert operations(reference) == ["Transpose", "Conv", "Transpose"]
     last = first.transpose(0, 2, 3, 1)
     domain = "qonnx.custom_op.channels_last"
-    made = node_model("Conv", {"x": last}, {"w": w}, domain=domain)
+    made = node_model("Conv", {"x": last}, {"w": w.transpose(0, 2, 3, 1)}, domain=domain)
     expected = node_model("Conv", {"x": first}, {"w": w})
     (y,) = onnxruntime_results(expected, {"x": first})
     assert operations(check(made, {"x": last}, [y.transpose(0, 2, 3, 1)])) == ["Conv"]

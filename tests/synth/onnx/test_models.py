@@ -4,7 +4,6 @@ The models are not part of the repository. They are looked for in the folder tha
 variable SYNTH_MODELS names, else in ``../shared/models`` beside the repository.
 """
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from onnx import version_converter
 from synth.errors import UnsupportedOp
 from synth.evaluate import Evaluator
 from synth.onnx import read
+from tests.published import models_folder
 from tests.synth.onnx.comparing import Array, onnxruntime_results
 
 EXAMPLES = "onnx/example-models"
@@ -54,11 +54,7 @@ in another order errs by up to 200 times as much."""
 
 @pytest.fixture(scope="module")
 def models() -> Path:
-    beside = Path(__file__).resolve().parents[3].parent / "shared" / "models"
-    folder = Path(os.environ.get("SYNTH_MODELS", beside))
-    if not folder.is_dir():
-        pytest.skip(f"there are no models in {folder}; set SYNTH_MODELS to their folder")
-    return folder
+    return models_folder()
 
 
 def runnable(model: onnx.ModelProto) -> onnx.ModelProto:

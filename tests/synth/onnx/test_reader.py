@@ -161,7 +161,7 @@ def test_all_unsupported_nodes_stand_in_one_message() -> None:
     nodes = [
         helper.make_node("Det", ["x"], ["a"], name="first"),
         helper.make_node("Relu", ["a"], ["b"]),
-        helper.make_node("Quant", ["b"], ["c"], domain="qonnx.custom_op.general"),
+        helper.make_node("Im2Col", ["b"], ["c"], domain="qonnx.custom_op.general"),
         helper.make_node("Cast", ["x"], ["d"], name="third", to=8),
         helper.make_node("Concat", ["c", "d"], ["y"], axis=0),
     ]
@@ -170,7 +170,7 @@ def test_all_unsupported_nodes_stand_in_one_message() -> None:
     assert str(caught.value) == (
         "3 nodes of 'small' cannot be read:\n"
         "  Det node 'first' (ONNX version 13)\n"
-        "  Quant node 'c' (qonnx.custom_op.general version 1)\n"
+        "  Im2Col node 'c' (qonnx.custom_op.general version 1)\n"
         "  Cast node 'third': it casts to the element type 8\n"
         "Replace them by supported operators before the export."
     )

@@ -1,0 +1,344 @@
+"""From one integer grid to another: what stands between two quantisers becomes one rounding.
+
+In the order of preference: a shift, where all scales are powers of two and ties fall as they do
+there; a multiplier, an addend and a shift that are proven for every code in the interval (see
+`quant.kept.steps`); a table; and the thresholds themselves, where true ties leave no multiplier.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from quant.kept.emit import Chain, covering_codes, whole_ranges
+from quant.kept.fractions import as_power, collapsed, fractions, odd_part
+from quant.kept.held import Held, Quantiser, Site
+from quant.kept.steps import Line, Steps, line_through, rounded, steps_of
+from quant.tables import LIMIT
+from synth.errors import UnsupportedOp
+from synth.exact import Array
+from synth.fixed import Overflow, Round
+from synth.functions import exact_value
+
+__all__ = ["requantised"]
+
+_RISING = frozenset({"erf", "exp", "log", "sigmoid", "softsign", "sqrt", "tanh"})
+_MODES = frozenset(mode.value for mode in Round)
+_SHIFT_FREE = frozenset({"TRN", "RND", "RND_MIN_INF", "CEIL"})
+"""Modes that round x + 1 to one more than x; the others look at a sign or at parity."""
+
+
+def requantised(site: Site, held: Held, quantiser: Quantiser) -> Held:
+    """Return a held value as a quantiser rounds it, less its zero point.
+
+    Raises
+    ------
+    UnsupportedOp
+        The quantiser wraps, and does not round to a whole power-of-two range; or a function comes
+        before it whose operand takes too many codes.
+    """
+    return _Requantisation(site, held, quantiser).result()
+
+
+@dataclass(eq=False)
+class _Requantisation:
+    site: Site
+    held: Held
+    quantiser: Quantiser
+
+    def __post_init__(self) -> None:
+        held, to = self.held, self.quantiser
+        parts = [held.scale, held.offset, held.low, held.high, to.scale, to.zero, to.lo, to.hi]
+        self.shape = np.broadcast_shapes(*(part.shape for part in parts if part is not None))
+        kind = self.site.build.codes(held.code)
+        self.frac = kind.frac
+        self.value_shape = kind.shape
+        axes = tuple(i for i, n in enumerate(self.shape) if n == 1)
+        self.least = kind.interval.lo.min(axis=axes, keepdims=True)
+        self.most = kind.interval.hi.max(axis=axes, keepdims=True)
+        self.lo, self.hi = self._limits()
+
+    def result(self) -> Held:
+        to, held = self.quantiser, self.held
+        scale, self.zero, own, offset = (
+            np.broadcast_to(part, self.shape)
+            for part in (to.scale, to.zero, held.scale, held.offset)
+        )
+        self.slope = np.asarray(own * Fraction(2) ** -self.frac / scale)
+        self.shift = np.asarray(offset / scale)
+        if self.held.function is None:
+            shifted = self._by_shift()
+            if shifted is not None:
+                return shifted
+            if self.quantiser.overflow == "WRAP" and not self._stays_inside():
+                self._refuse("it wraps, which only a shift by powers of two can do exactly")
+        return self._by_steps()
+
+    def _refuse(self, why: str) -> None:
+        raise UnsupportedOp(f"quantiser of layer {self.site.origin.layer!r}: {why}")
+
+    def _limits(self) -> tuple[Array, Array]:
+        """Return the least and greatest code, what bounds the operand included."""
+        to, held = self.quantiser, self.held
+        lo, hi = (np.broadcast_to(end, self.shape) for end in (to.lo, to.hi))
+        if held.function is not None or to.overflow == "WRAP":
+            return lo, hi
+        for bound in (held.low, held.high):
+            if bound is None:
+                continue
+            at = _rounded(np.broadcast_to(bound / to.scale + to.zero, self.shape), to.rounding)
+            at = np.minimum(np.maximum(at, to.lo), to.hi)
+            lo, hi = (np.maximum(lo, at), hi) if bound is held.low else (lo, np.minimum(hi, at))
+        return lo, np.maximum(lo, hi)
+
+    # A shift.
+
+    def _by_shift(self, *, multiplied: bool = False) -> Held | None:
+        """Round by a shift alone; or, `multiplied`, behind the exact multiplier of a dyadic slope.
+
+        Then ties fall as they do in the model, whatever its mode.
+        """
+        odd = np.asarray(np.frompyfunc(odd_part, 1, 1)(self.slope))
+        if not all(value.denominator == 1 for value in odd.flat) or not (
+            multiplied or np.all(odd == 1)
+        ):
+            return None
+        powers = [as_power(value) for value in (self.slope / odd).flat]
+        addend = self.shift * odd / self.slope
+        mode = self.quantiser.rounding
+        aligned = all(value.denominator == 1 for value in addend.flat)
+        if mode not in _MODES or None in powers or not aligned or not self._ties_stay():
+            return None
+        limits = self.lo - self.zero, self.hi - self.zero
+        if self.quantiser.overflow == "WRAP" and not whole_ranges(*limits):
+            return None
+        power = np.array(powers, dtype=np.int64).reshape(self.shape)
+        chain = Chain(self.site, self.held.code)
+        chain.multiply(_whole(odd), 0)
+        # `frac` is that of the codes: a shift is a coarser LSB, and moves nothing.
+        chain.add(_whole(addend), self.frac)
+        lo, hi = self.lo - self.zero, self.hi - self.zero
+        inside = self._holds(addend, odd, powers, lo, hi)
+        if not (inside and bool(np.all(power >= 0))):
+            self._cast(chain, lo, hi, self.frac + power, Round(mode))
+        scale = self.quantiser.scale * np.frompyfunc(_power, 1, 1)(self.frac + power)
+        return Held(chain.end(), collapsed(np.asarray(scale)), _zeros(self.held.scale))
+
+    def _ties_stay(self) -> bool:
+        mode, zero = self.quantiser.rounding, self.zero
+        even = mode == "RND_CONV" and all(value % 2 == 0 for value in zero.flat)
+        return mode in _SHIFT_FREE or even or not zero.any()
+
+    def _holds(
+        self, addend: Array, odd: Array, powers: list[int | None], lo: Array, hi: Array
+    ) -> bool:
+        """Whether no code is rounded away from or brought into lo..hi."""
+        factor = np.array([Fraction(2) ** (p or 0) for p in powers], dtype=object)
+        factor = factor.reshape(self.shape)
+        least, most = ((end * odd + addend) * factor for end in (self.least, self.most))
+        return bool(np.all(least >= lo) and np.all(most <= hi))
+
+    def _cast(self, chain: Chain, lo: Array, hi: Array, frac: Array, mode: Round) -> None:
+        overflow = Overflow(self.quantiser.overflow)
+        frac = np.broadcast_to(frac, lo.shape)
+        target, below, above = covering_codes(lo, hi, frac, mode, overflow)
+        chain.cast(target)
+        finest = int(np.max(np.asarray(target.type.frac)))
+        up = np.frompyfunc(lambda code, f: int(code) << (finest - int(f)), 2, 1)
+        chain.clamp(up(lo, frac) if below else None, up(hi, frac) if above else None, finest)
+
+    def _stays_inside(self) -> bool:
+        for column in self._columns():
+            ends = [
+                rounded(column.slope * i + column.shift + column.zero, self.quantiser.rounding)
+                for i in (column.least, column.most)
+            ]
+            if ends[0] < column.lo or ends[1] > column.hi:
+                return False
+        return True
+
+    # Steps.
+
+    def _by_steps(self) -> Held:
+        if self.held.function is not None:
+            return self._by_function()
+        columns = self._columns()
+        steps = [self._steps(column) for column in columns]
+        lines = [
+            line_through(found, column.slope) for found, column in zip(steps, columns, strict=True)
+        ]
+        known = [line for line in lines if line is not None]
+        if len(known) == len(lines):
+            return self._by_lines(known)
+        exact = self._by_shift(multiplied=True)
+        if exact is not None:
+            return exact
+        if len(columns) == 1 and columns[0].most - columns[0].least < LIMIT:
+            return self._by_table(_spread(steps[0], columns[0].least, columns[0].most))
+        return self._by_thresholds(steps)
+
+    def _columns(self) -> list["_Column"]:
+        parts = (self.slope, self.shift, self.zero, self.least, self.most, self.lo, self.hi)
+        wide = [np.broadcast_to(part, self.shape).ravel() for part in parts]
+        return [
+            _Column(Fraction(a), Fraction(b), int(z), int(i), int(j), int(lo), int(hi))
+            for a, b, z, i, j, lo, hi in zip(*wide, strict=True)
+        ]
+
+    def _steps(self, column: "_Column") -> Steps:
+        return steps_of(
+            column.slope,
+            column.shift + column.zero,
+            self.quantiser.rounding,
+            (column.least, column.most),
+            (column.lo, column.hi),
+        )
+
+    def _target(self) -> tuple[Array, Array]:
+        """Return the fraction bits of the result's codes, and the scale that remains."""
+        scale = np.asarray(self.quantiser.scale)
+        powers = [as_power(value) for value in scale.flat]
+        if None in powers:
+            return np.zeros(self.shape, np.int64), scale
+        frac = np.array([-(power or 0) for power in powers]).reshape(scale.shape)
+        return np.broadcast_to(frac, self.shape), np.full((1,) * scale.ndim, Fraction(1))
+
+    def _by_lines(self, lines: list[Line]) -> Held:
+        frac, scale = self._target()
+        shift = np.array([line.shift for line in lines]).reshape(self.shape)
+        multiplier, addend = (
+            np.array([getattr(line, part) for line in lines], dtype=object).reshape(self.shape)
+            for part in ("multiplier", "addend")
+        )
+        zero = np.frompyfunc(lambda z, s: int(z) << int(s), 2, 1)(self.zero, shift)
+        chain = Chain(self.site, self.held.code)
+        # Each column's constants, at the finest LSB that any of them needs.
+        points = shift + frac - self.frac
+        finest = int(points.max())
+        chain.multiply(_raised(multiplier, finest - points), finest)
+        chain.add(_raised(addend - zero, finest - points), finest + self.frac)
+        self._cast(chain, self.lo - self.zero, self.hi - self.zero, frac, Round.TRN)
+        return Held(chain.end(), scale, _zeros(scale))
+
+    def _by_table(self, codes: list[int]) -> Held:
+        frac, scale = self._target()
+        chain = Chain(self.site, self.held.code)
+        entries = np.array(codes, dtype=object) - int(self.zero.ravel()[0])
+        chain.table(entries, int(frac.ravel()[0]), int(self.least.ravel()[0]))
+        return Held(chain.end(), scale, _zeros(scale))
+
+    def _by_thresholds(self, steps: list[Steps]) -> Held:
+        frac, scale = self._target()
+        longest = max(len(found.thresholds) for found in steps)
+        never = int(self.most.max()) + 1
+        rows = [
+            [*found.thresholds.tolist(), *[never] * (longest - len(found.thresholds))]
+            for found in steps
+        ]
+        thresholds = np.array(rows, dtype=object).reshape(*self.shape, longest)
+        first = np.array([found.first for found in steps], dtype=object).reshape(self.shape)
+        chain = Chain(self.site, self.held.code)
+        chain.count(thresholds, self.value_shape, self.frac)
+        chain.add(first - self.zero, 0)
+        # The binary point goes where the quantiser's scale has it.
+        least = int(frac.min())
+        chain.multiply(_raised(np.full(self.shape, 1, object), frac.max() - frac), int(frac.max()))
+        assert least <= int(frac.max())
+        return Held(chain.end(), scale, _zeros(scale))
+
+    # A function of one variable, and then the quantiser.
+
+    def _by_function(self) -> Held:
+        if len(self._columns()) != 1:
+            self._refuse("its operand is a function of values with a scale for each channel")
+        (column,) = self._columns()
+        code = self._function_code(column)
+        if column.most - column.least < LIMIT:
+            return self._by_table([code(i) for i in range(column.least, column.most + 1)])
+        function = self.held.function
+        assert function is not None
+        if function.name not in _RISING:
+            self._refuse(f"its operand, {function.name}, takes more than {LIMIT} codes")
+        first, last = code(column.least), code(column.most)
+        found = [_reached(code, k, column.least, column.most) for k in range(first + 1, last + 1)]
+        return self._by_thresholds([Steps(first, np.array(found, dtype=np.int64))])
+
+    def _function_code(self, column: "_Column") -> Callable[[int], int]:
+        held, to = self.held, self.quantiser
+        function = held.function
+        assert function is not None
+        scale = _only(held.scale) * Fraction(2) ** -self.frac
+        offset, step = _only(held.offset), _only(to.scale)
+        low, high = (None if x is None else _only(x) for x in (held.low, held.high))
+
+        def code(i: int) -> int:
+            x = scale * i + offset
+            x = x if low is None else max(x, low)
+            x = x if high is None else min(x, high)
+            value = _fraction_of(exact_value(function.name, function.constants, x))
+            at = rounded(value / step + column.zero, to.rounding)
+            return min(max(at, column.lo), column.hi)
+
+        return code
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One entry of a requantisation: ``round(slope * i + shift + zero)`` for i in least..most."""
+
+    slope: Fraction
+    shift: Fraction
+    zero: int
+    least: int
+    most: int
+    lo: int
+    hi: int
+
+
+def _rounded(values: Array, rounding: Any) -> Array:
+    return np.asarray(np.frompyfunc(lambda v: rounded(v, rounding), 1, 1)(fractions(values)))
+
+
+def _only(array: Array) -> Fraction:
+    return Fraction(array.ravel()[0])
+
+
+def _power(exponent: int) -> Fraction:
+    return Fraction(2) ** int(exponent)
+
+
+def _whole(values: Array) -> Array:
+    return np.asarray(np.frompyfunc(int, 1, 1)(values))
+
+
+def _raised(codes: Array, shift: Array) -> Array:
+    return np.asarray(np.frompyfunc(lambda c, s: int(c) << int(s), 2, 1)(codes, shift))
+
+
+def _zeros(like: Array) -> Array:
+    return np.full((1,) * like.ndim, Fraction(0))
+
+
+def _spread(steps: Steps, least: int, most: int) -> list[int]:
+    at = np.searchsorted(steps.thresholds, np.arange(least, most + 1), side="right")
+    return [int(code) for code in steps.first + at]
+
+
+def _fraction_of(value: Any) -> Fraction:
+    """Return an mpmath number, which is a float of many bits, as the fraction that it is."""
+    sign, mantissa, exponent, _ = value._mpf_
+    whole = -int(mantissa) if sign else int(mantissa)
+    return Fraction(whole) * Fraction(2) ** int(exponent)
+
+
+def _reached(code: Callable[[int], int], k: int, least: int, most: int) -> int:
+    """Return the first integer at which a rising function is k or more."""
+    while least < most:
+        middle = (least + most) // 2
+        if code(middle) >= k:
+            most = middle
+        else:
+            least = middle + 1
+    return least
