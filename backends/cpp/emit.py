@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from backends.cpp.constants import constant_lines, pack_file
 from backends.cpp.groups import groups_of
-from backends.cpp.kernels import print_group
+from backends.cpp.kernels import print_group, takes_many
 from backends.cpp.memory import Buffer, plan
 from backends.cpp.ports import Port, enter_call, leave_call, ports_of
 from backends.cpp.session import session_lines
@@ -97,7 +97,8 @@ def emit_header(graph: Graph, name: str, version: str = "1.0.0", *, inside: bool
     lines.add(*constant_lines([c for c in constants if c.name not in places]))
     lines.add(*function.lines(places))
     lines.add("} // namespace model", "")
-    lines.add(*session_lines(*ports, function.bytes, len(weights) if weights else 0))
+    held = len(weights) if weights else 0
+    lines.add(*session_lines(*ports, function.bytes, held, many=takes_many(graph)))
     lines.add(
         "",
         f"}} // namespace {namespace}",

@@ -9,14 +9,31 @@ __all__ = ["session_lines"]
 
 
 def session_lines(
-    inputs: Sequence[Port], outputs: Sequence[Port], memory: int, weights: int
+    inputs: Sequence[Port], outputs: Sequence[Port], memory: int, weights: int, *, many: bool
 ) -> list[str]:
-    """Print the struct `Session`; `memory` is what `run` needs for one event, in bytes."""
-    return str(_Session((*inputs, *outputs), len(inputs), memory, weights).lines()).splitlines()
+    """Print the struct `Session`.
+
+    Parameters
+    ----------
+    inputs, outputs
+        Its arguments.
+    memory
+        What `run` needs for one event, in bytes.
+    weights
+        Size of their file, in bytes; 0 if there is none.
+    many
+        Whether batches take ``lib::many`` events at a time.
+    """
+    sizes = ("lib::many", "lib::block") if many else ("lib::block",)
+    session = _Session((*inputs, *outputs), len(inputs), memory, weights, sizes)
+    return str(session.lines()).splitlines()
 
 
 class _Session:
-    def __init__(self, ports: tuple[Port, ...], inputs: int, memory: int, weights: int) -> None:
+    def __init__(
+        self, ports: tuple[Port, ...], inputs: int, memory: int, weights: int, sizes: Sequence[str]
+    ) -> None:
+        self.sizes = sizes  # events side by side, the larger number first
         self.ports, self.inputs, self.outputs = ports, ports[:inputs], ports[inputs:]
         self.memory, self.weights = memory, weights
         self.starts = [memory + sum(p.bytes for p in ports[:i]) for i in range(len(ports))]
@@ -48,7 +65,7 @@ class _Session:
             "// The memory of one call at a time: one for each thread, kept from call to call.",
             f"struct Workspace {{ alignas(64) unsigned char memory[{max(single, 1)}]; }};",
             "struct BatchWorkspace {",
-            f"    alignas(64) unsigned char memory[{max(self.total, 1)} * lib::block];",
+            f"    alignas(64) unsigned char memory[{max(self.total, 1)} * {self.sizes[0]}];",
             "};",
             "",
         )
@@ -88,19 +105,24 @@ class _Session:
     def _batch(self, lines: Lines) -> None:
         lines.add("", "// Events one behind the other.")
         taken = ", ".join([*self.parameters, "std::size_t events", "BatchWorkspace &work"])
+        rest = ", ".join(f"{port.name} + first * {port.size}" for port in self.ports)
         with lines.block(f"void infer_batch({taken}) const {{", "}"):
-            self._held(lines, " * lib::block")
-            step = "for (std::size_t first = 0; first < events; first += lib::block) {"
-            with lines.block(step, "}"):
-                lines.add("const std::size_t rest = events - first;")
-                lines.add("const long count = rest < lib::block ? long(rest) : lib::block;")
-                for port in self.inputs:
-                    source = f"{port.name} + first * {port.size}"
-                    lines.add(f"lib::enter({port.name}_held, {source}, {port.size}, count);")
-                lines.add(self._call("lib::block", [f"{port.name}_held" for port in self.ports]))
-                for port in self.outputs:
-                    target = f"{port.name} + first * {port.size}"
-                    lines.add(f"lib::leave({target}, {port.name}_held, {port.size}, count);")
+            lines.add("std::size_t first = 0;")
+            for size in self.sizes:
+                left = "first < events" if size == self.sizes[-1] else f"events - first >= {size}"
+                with lines.block(f"while ({left}) {{", "}"):
+                    lines.add(f"first += infer_some<{size}>({rest}, events - first, work);")
+        lines.add("", "// The first events, at most L; returns how many.")
+        lines.add("template <int L>")
+        with lines.block(f"std::size_t infer_some({taken}) const {{", "}"):
+            lines.add("const long count = events < std::size_t(L) ? long(events) : L;")
+            self._held(lines, " * L")
+            for port in self.inputs:
+                lines.add(f"lib::enter<L>({port.name}_held, {port.name}, {port.size}, count);")
+            lines.add(self._call("L", [f"{port.name}_held" for port in self.ports]))
+            for port in self.outputs:
+                lines.add(f"lib::leave<L>({port.name}, {port.name}_held, {port.size}, count);")
+            lines.add("return std::size_t(count);")
 
     def _convenience(self, lines: Lines) -> None:
         (out,) = self.outputs

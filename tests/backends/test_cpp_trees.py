@@ -18,7 +18,7 @@ from tests.forests import add_forest, random_forest
 from tests.typed_examples import wire
 
 FEATURES = 5
-EVENTS = 16 * 40 + 5
+EVENTS = 64 * 10 + 16 + 5
 """Batches, and a part of one."""
 
 
@@ -93,7 +93,7 @@ def test_groves_are_consecutive_trees_with_few_keys(name: str) -> None:
     assert groves[-1, 2] == len(forest.trees)
     for (first, end, stop), start in zip(groves.tolist(), starts, strict=True):
         assert start < stop
-        assert end - first <= 1024
+        assert end - first <= 512
         nodes = own[forest.node_starts[start] : forest.node_starts[stop]]
         if end > first:
             assert (sizes[start:stop] < 256).all()

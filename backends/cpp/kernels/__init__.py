@@ -22,7 +22,7 @@ from backends.cpp.kernels.recurrent import print_recurrent
 from backends.cpp.kernels.reductions import print_pool, print_reduce, print_softmax
 from backends.cpp.kernels.trees import print_trees
 from backends.cpp.site import Group, Site
-from synth.ir import Node, Op
+from synth.ir import Graph, Node, Op
 from synth.ir.ops import (
     Concat,
     Conv,
@@ -48,7 +48,7 @@ from synth.ir.ops import (
     Trees,
 )
 
-__all__ = ["fuses", "print_group"]
+__all__ = ["fuses", "print_group", "takes_many"]
 
 
 Printer = Callable[[Site, Group], list[str]]
@@ -88,6 +88,13 @@ def print_group(site: Site, group: Group) -> list[str]:
         if isinstance(node.op, Table):
             site.values.names[node.inputs[1]] = site.shared(node.inputs[1])
     return _PRINTERS.get(type(group.head.op), print_map)(site, group)
+
+
+def takes_many(graph: Graph) -> bool:
+    """Whether a batch may have more events than a block: trees, and what is as simple."""
+    kinds = {type(node.op) for node in graph.nodes}
+    heavy = _PRINTERS.keys() - {Trees, Concat, Reshape, Slice, Softmax, Transpose}
+    return Trees in kinds and not kinds & heavy
 
 
 def fuses(node: Node) -> bool:

@@ -13,7 +13,7 @@ from synth.ir.forest import Forest
 
 __all__ = ["plant", "print_trees"]
 
-_MOST_LEAVES, _MOST_KEYS = 256, 1024
+_MOST_LEAVES, _MOST_KEYS = 256, 512
 """As in lib/trees.h: the numbers of leaves are bytes, and answers stay in the nearest cache."""
 
 

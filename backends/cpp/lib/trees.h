@@ -5,7 +5,7 @@
 // no wait for memory. Large trees are walked, as a row meets few of their nodes.
 
 // Of trees that are evaluated by columns; groves have at most so many questions.
-constexpr int most_leaves = 256, most_keys = 1024;
+constexpr int most_leaves = 256, most_keys = 512;
 
 // One question: the feature, its steps (from `first` to before `end`), and the answer to NaN.
 struct Key {
