@@ -4,6 +4,10 @@ Moving a threshold loses nothing. Features are codes of an LSB, and the least co
 step is the step rounded up: of ``x < t`` as of ``x <= t``, whose step lies above t. So the integer
 forest reaches the leaves that the float one reaches on the same features; all that differs is how
 features came to their grid, and the rounding of the leaves.
+
+Features that are rounded on the way in may round across a step, above all where they equal it: 0.1
+is a value of the data, a threshold, and no multiple of any LSB. So where the grid was chosen here,
+from values that were seen, a step lies between the codes of its neighbours among these.
 """
 
 from collections.abc import Sequence
@@ -25,7 +29,9 @@ _FAR = 2.0**127
 """Steps this far out, at the ends of float32, part missing values from all others (CatBoost)."""
 
 
-def integer_forest(forest: Forest, x: Codes, leaves: Format | int) -> tuple[Forest, int]:
+def integer_forest(
+    forest: Forest, x: Codes, leaves: Format | int, seen: Array | None = None
+) -> tuple[Forest, int]:
     """Return the forest on integer codes, and the fraction bits of its leaves and base.
 
     Parameters
@@ -39,13 +45,16 @@ def integer_forest(forest: Forest, x: Codes, leaves: Format | int) -> tuple[Fore
         The format of the leaves, saturating; or how many bits a leaf may have. Then, as TreeLUT
         does it, each tree's leaves count from zero, all in one LSB, and what that takes away is one
         bias an output.
+    seen
+        [events, features]: what is rounded to the format of x, in the element type of the steps.
+        None where all features lie on their grid.
 
     Raises
     ------
     PrecisionError
         A format that differs by element is given for the leaves.
     """
-    forest = _pruned(*_on_grid(forest, x))
+    forest = _pruned(*_on_grid(forest, x, seen))
     if isinstance(leaves, Format):
         return _with_format(forest, leaves)
     return _from_zero(forest, leaves)
@@ -54,7 +63,7 @@ def integer_forest(forest: Forest, x: Codes, leaves: Format | int) -> tuple[Fore
 # Thresholds
 
 
-def _on_grid(forest: Forest, x: Codes) -> tuple[Forest, Array]:
+def _on_grid(forest: Forest, x: Codes, seen: Array | None) -> tuple[Forest, Array]:
     """Return the forest with codes for steps, and for each key whether its answers are turned.
 
     A key that no code answers in two ways has no steps left.
@@ -63,7 +72,12 @@ def _on_grid(forest: Forest, x: Codes) -> tuple[Forest, Array]:
     own = np.broadcast_to(np.asarray(x.format.frac), x.shape[-1:])[feature]
     axes = tuple(range(len(x.shape) - 1))
     least, most = x.interval.lo.min(axis=axes)[feature], x.interval.hi.max(axis=axes)[feature]
-    steps = _codes(forest.steps, own, x.frac, least, most)
+    raised = _raised(forest.steps.astype(np.float64), own)
+    codes = np.array([_whole(value) for value in raised.tolist()], dtype=object)
+    if seen is not None:
+        codes = _parting(codes, forest.steps, feature, x, seen)
+    # Where a step lies outside of what the feature can be, it is cut to just outside.
+    steps = np.minimum(np.maximum(codes * (1 << (x.frac - own).astype(object)), least), most + 1)
     key = np.repeat(np.arange(len(forest.keys)), np.diff(forest.step_starts))
     passed = (steps <= least).astype(np.int64)
     turned = np.bincount(key, passed, minlength=len(forest.keys)).astype(np.int64) % 2 == 1
@@ -82,15 +96,24 @@ def _on_grid(forest: Forest, x: Codes) -> tuple[Forest, Array]:
     return moved, turned
 
 
-def _codes(steps: Array, own: Array, finest: int, least: Array, most: Array) -> Array:
-    """Return steps rounded up to their features' grids, in codes of the finest LSB.
+def _parting(codes: Array, steps: Array, feature: Array, x: Codes, seen: Array) -> Array:
+    """Return codes of steps moved to where they part values that were seen as the steps do.
 
-    Where a step lies outside of what the feature can be, it is cut to just outside.
+    Nothing moves that parts them already, or where neighbours of a step have the same code.
     """
-    scaled = _raised(steps.astype(np.float64), own)
-    exact = np.array([_whole(value) for value in scaled.tolist()], dtype=object)
-    aligned = exact * (1 << (finest - own).astype(object))
-    return np.minimum(np.maximum(aligned, least), most + 1) if len(steps) else steps.astype(int)
+    codes = codes.copy()
+    encoded = encode(seen.astype(np.float64), x.format, Round.RND, Overflow.SAT)
+    for i in np.unique(feature):
+        here = feature == i
+        values, first = np.unique(seen[:, i], return_index=True)
+        place, ends = np.searchsorted(values, steps[here]), codes[here]
+        own = [int(code) for code in encoded[first, i]]
+        lowest, highest = min(own[0], *ends) - 1, max(own[-1], *ends) + 1
+        around = np.array([lowest, *own, highest], dtype=object)
+        below, above = around[place], around[place + 1]
+        moved = np.minimum(np.maximum(ends, below + 1), above)
+        codes[here] = np.where(below < above, moved, ends)
+    return codes
 
 
 def _raised(values: Array | float, frac: Array | int) -> Array:
@@ -285,8 +308,9 @@ def _wire(steps: Array, grid: int, width: int) -> Fixed:
     frac = min(grid, _finest(max(-low, high), width))
     while True:
         least, most = (int(_raised(end, frac)) for end in (low, high))
-        # One code below the least step.
-        fmt = Fixed.containing(min(least - 1, 0), max(most, 0), frac)
+        # One code below the least step, and below the one that it may be moved to.
+        below = least - 1 if frac == grid else int(np.floor(np.ldexp(low, frac))) - 1
+        fmt = Fixed.containing(min(below, 0), max(most, 0), frac)
         if fmt.width <= width:
             return fmt
         frac -= 1

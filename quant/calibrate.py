@@ -31,10 +31,13 @@ class Ranges:
     grids
         Of inputs, by their last axis: the fewest fraction bits that hold every number seen, or
         `NO_GRID`.
+    events
+        Of inputs: the data itself, [events, *shape].
     """
 
     overall: Mapping[str, tuple[float, float]]
     grids: Mapping[str, Array]
+    events: Mapping[str, Array]
 
 
 def read_calibration(data: Any, graph: Graph) -> dict[str, Array]:
@@ -136,6 +139,7 @@ def observe(graph: Graph, data: Mapping[str, Array], batch: int = 2048) -> Range
     return Ranges(
         {name: (float(lows[name].min()), float(highs[name].max())) for name in wanted},
         {name: _grid(data[name]) for name in graph.inputs},
+        {name: data[name] for name in graph.inputs},
     )
 
 

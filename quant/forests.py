@@ -15,8 +15,13 @@ __all__ = ["TreeRules", "forest_of", "read_by_trees"]
 class TreeRules(Protocol):
     """The rules of trees, handed in by who knows both packages."""
 
-    def integer_forest(self, forest: Forest, x: Codes, leaves: Format | int) -> tuple[Forest, int]:
-        """Return the forest on codes of x, and the fraction bits of its leaves."""
+    def integer_forest(
+        self, forest: Forest, x: Codes, leaves: Format | int, seen: Array | None
+    ) -> tuple[Forest, int]:
+        """Return the forest on codes of x, and the fraction bits of its leaves.
+
+        `seen` are values [events, features] that are rounded to x; None if x is on a given grid.
+        """
 
     def wires(self, forests: Sequence[Forest], grid: Array, width: int) -> Fixed | FixedArray:
         """Return formats of at most `width` bits for the features that forests read."""

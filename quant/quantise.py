@@ -210,7 +210,9 @@ class _Quantiser:
             raise UnsupportedOp(f"Trees (layer {origin.layer!r}): no rule makes integers of them")
         leaves = self._wish("leaf", origin) or self.wishes.leaf_bits or self.wishes.width
         x = self._codes(node.inputs[0])
-        forest, frac = self.wishes.trees.integer_forest(forest_of(self.source, node), x, leaves)
+        given = forest_of(self.source, node)
+        seen = self._rounded_features(node.inputs[0])
+        forest, frac = self.wishes.trees.integer_forest(given, x, leaves, seen)
         fracs = {"steps": x.frac, "leaves": frac, "base": frac}
         operands = [self.typed[node.inputs[0]]]
         for field_ in fields(forest):
@@ -228,6 +230,19 @@ class _Quantiser:
         limit = self._wish("accumulator", origin)
         fmt = self.wishes.outputs.get(node.output) or self._wish("activation", origin)
         self._finish(node, operands, exact, limit, fmt)
+
+    def _rounded_features(self, name: str) -> Array | None:
+        """Return the events [events, features] of an input that is rounded to a format of ours.
+
+        None for what the model computes, for wires, whose values are on their grid as they come,
+        and where there was no calibration.
+        """
+        if name in self.wishes.inputs or self.wishes.ranges is None:
+            return None
+        events = self.wishes.ranges.events.get(name)
+        if events is None:
+            return None
+        return events.reshape(-1, events.shape[-1]).astype(self.source.tensor(name).dtype)
 
     def _finish(
         self,

@@ -23,13 +23,15 @@ def random_forest(
     stop: float = 0.25,
     vector: bool = False,
     leaf_bits: int = 6,
+    asked: int = 0,
 ) -> Forest:
     """Return a forest whose steps lie between (and just outside of) `least` and `most`.
 
-    A node is a leaf with the probability `stop`, at the latest at `depth`.
+    A node is a leaf with the probability `stop`, at the latest at `depth`. There are `asked` keys;
+    a few if it is 0.
     """
     keys, steps = [], []
-    for _ in range(int(rng.integers(1, 9))):
+    for _ in range(asked or int(rng.integers(1, 9))):
         count = int(rng.choice([0, 1, 1, 1, 2, 3]))
         chosen = {least + int(rng.integers(0, 1 << 40)) % (most - least + 3) for _ in range(count)}
         steps += sorted(chosen)

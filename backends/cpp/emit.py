@@ -12,7 +12,7 @@ import numpy as np
 
 from backends.cpp.constants import constant_lines, pack_file
 from backends.cpp.groups import groups_of
-from backends.cpp.kernels import maps, print_group
+from backends.cpp.kernels import maps, print_group, takes_many
 from backends.cpp.memory import Buffer, plan
 from backends.cpp.ports import Port, enter_call, leave_call, ports_of
 from backends.cpp.session import session_lines
@@ -22,7 +22,7 @@ from backends.cstyle import comment
 from backends.text import Lines
 from synth.errors import UnsupportedOp
 from synth.ir import Graph
-from synth.ir.ops import Reshape
+from synth.ir.ops import Reshape, Trees
 from synth.ir.sizes import Symbol, most
 from synth.passes import drop_empty
 from synth.sized import symbols_of, with_symbols
@@ -106,7 +106,9 @@ def emit_header(graph: Graph, name: str, version: str = "1.0.0", *, inside: bool
     lines.add(*constant_lines([c for c in constants if c.name not in places]))
     lines.add(*function.lines(places))
     lines.add("} // namespace model", "")
-    lines.add(*session_lines(*ports, function.bytes, len(weights) if weights else 0, symbols))
+    held = len(weights) if weights else 0
+    many = takes_many(graph)
+    lines.add(*session_lines(*ports, function.bytes, held, symbols, many=many))
     lines.add(
         "",
         f"}} // namespace {namespace}",
@@ -145,7 +147,11 @@ def _sized(graph: Graph) -> "_Function":
 
 def _refuse_empty(graph: Graph) -> None:
     for node in graph.nodes:
+        # Trees that are a single leaf ask nothing: their constants may be empty.
+        trees = isinstance(node.op, Trees)
         for name in (*node.inputs, node.output):
+            if trees and name in graph.constants:
+                continue
             if 0 in (shape := graph.types[name].shape):
                 raise UnsupportedOp(f"value {name!r} has the shape {shape}: no elements")
 

@@ -16,6 +16,8 @@ def session_lines(
     memory: int,
     weights: int,
     symbols: Sequence[Symbol] = (),
+    *,
+    many: bool = False,
 ) -> list[str]:
     """Print the struct `Session`.
 
@@ -29,10 +31,13 @@ def session_lines(
         The bytes of a file beside the header, or 0.
     symbols
         Dimensions that each call gives.
+    many
+        Whether batches take ``lib::many`` events at a time.
     """
     ports = (*inputs, *outputs)
+    sizes = ("lib::many", "lib::block") if many else ("lib::block",)
     session = _SizedSession if symbols else _Session
-    made = session(ports, len(inputs), memory, weights, symbols)
+    made = session(ports, len(inputs), (memory, weights), symbols, sizes)
     return str(made.lines()).splitlines()
 
 
@@ -41,15 +46,16 @@ class _Session:
         self,
         ports: tuple[Port, ...],
         inputs: int,
-        memory: int,
-        weights: int,
+        held: tuple[int, int],
         symbols: Sequence[Symbol],
+        sizes: Sequence[str],
     ) -> None:
         self.symbols = symbols
+        self.sizes = sizes  # events side by side, the larger number first
         self.ports, self.inputs, self.outputs = ports, ports[:inputs], ports[inputs:]
-        self.memory, self.weights = memory, weights
-        self.starts = [memory + sum(p.bytes for p in ports[:i]) for i in range(len(ports))]
-        self.total = memory + sum(port.bytes for port in ports)
+        self.memory, self.weights = held
+        self.starts = [self.memory + sum(p.bytes for p in ports[:i]) for i in range(len(ports))]
+        self.total = self.memory + sum(port.bytes for port in ports)
         self.converted = any(port.type != port.held for port in ports)
         given = [f"const {port.type} *{port.name}" for port in self.inputs]
         self.parameters = [*given, *(f"{port.type} *{port.name}" for port in self.outputs)]
@@ -80,7 +86,7 @@ class _Session:
             "// The memory of one call at a time: one for each thread, kept from call to call.",
             f"struct Workspace {{ alignas(64) unsigned char memory[{max(single, 1)}]; }};",
             "struct BatchWorkspace {",
-            f"    alignas(64) unsigned char memory[{max(self.total, 1)} * lib::block];",
+            f"    alignas(64) unsigned char memory[{max(self.total, 1)} * {self.sizes[0]}];",
             "};",
             "",
         )
@@ -121,19 +127,24 @@ class _Session:
     def _batch(self, lines: Lines) -> None:
         lines.add("", "// Events one behind the other.")
         taken = ", ".join([*self.parameters, "std::size_t events", "BatchWorkspace &work"])
+        rest = ", ".join(f"{port.name} + first * {port.size}" for port in self.ports)
         with lines.block(f"void infer_batch({taken}) const {{", "}"):
-            self._held(lines, " * lib::block")
-            step = "for (std::size_t first = 0; first < events; first += lib::block) {"
-            with lines.block(step, "}"):
-                lines.add("const std::size_t rest = events - first;")
-                lines.add("const long count = rest < lib::block ? long(rest) : lib::block;")
-                for port in self.inputs:
-                    source = f"{port.name} + first * {port.size}"
-                    lines.add(f"lib::enter({port.name}_held, {source}, {port.size}, count);")
-                lines.add(self._call("lib::block", [f"{port.name}_held" for port in self.ports]))
-                for port in self.outputs:
-                    target = f"{port.name} + first * {port.size}"
-                    lines.add(f"lib::leave({target}, {port.name}_held, {port.size}, count);")
+            lines.add("std::size_t first = 0;")
+            for size in self.sizes:
+                left = "first < events" if size == self.sizes[-1] else f"events - first >= {size}"
+                with lines.block(f"while ({left}) {{", "}"):
+                    lines.add(f"first += infer_some<{size}>({rest}, events - first, work);")
+        lines.add("", "// The first events, at most L; returns how many.")
+        lines.add("template <int L>")
+        with lines.block(f"std::size_t infer_some({taken}) const {{", "}"):
+            lines.add("const long count = events < std::size_t(L) ? long(events) : L;")
+            self._held(lines, " * L")
+            for port in self.inputs:
+                lines.add(f"lib::enter<L>({port.name}_held, {port.name}, {port.size}, count);")
+            lines.add(self._call("L", [f"{port.name}_held" for port in self.ports]))
+            for port in self.outputs:
+                lines.add(f"lib::leave<L>({port.name}, {port.name}_held, {port.size}, count);")
+            lines.add("return std::size_t(count);")
 
     def _checks(self, lines: Lines) -> None:
         """Print what refuses sizes beyond their bounds."""

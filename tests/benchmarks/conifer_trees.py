@@ -81,11 +81,16 @@ def main() -> None:
         project = synth.convert(
             model, part=PART, output_dir=folder / "synth", calibration=x, output="margin"
         )
+        header = synth.convert(
+            model, backend="cpp", output_dir=folder / "cpp", calibration=x, output="margin"
+        )
         compiling = seconds(lambda: project.csim(x[:1]))
         found = rivals(project.export("conifer", folder / "model.json"), folder)
         runs: dict[str, tuple[Callable[[], Any], int]] = {
             "synth predict (NumPy)": (lambda: project.predict(many), MANY),
             "synth csim": (lambda: project.csim(many), MANY),
+            "synth float C++": (lambda: header.compiled(many), MANY),
+            "synth integer C++": (lambda: header.csim(many), MANY),
             "XGBoost predict": (lambda: model.predict(many, output_margin=True), MANY),
         }
         for backend, (rival, _) in found.items():

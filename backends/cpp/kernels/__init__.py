@@ -26,7 +26,7 @@ from backends.cpp.kernels.recurrent import print_recurrent
 from backends.cpp.kernels.reductions import print_pool, print_reduce, print_softmax
 from backends.cpp.kernels.trees import print_trees
 from backends.cpp.site import Group, Site
-from synth.ir import Node, Op
+from synth.ir import Graph, Node, Op
 from synth.ir.ops import (
     Concat,
     Conv,
@@ -56,7 +56,7 @@ from synth.ir.ops import (
     Trees,
 )
 
-__all__ = ["fuses", "maps", "print_group"]
+__all__ = ["fuses", "maps", "print_group", "takes_many"]
 
 
 Printer = Callable[[Site, Group], list[str]]
@@ -105,6 +105,13 @@ def print_group(site: Site, group: Group) -> list[str]:
 def maps(node: Node) -> bool:
     """Whether a node is printed as an operation on each element."""
     return type(node.op) not in _PRINTERS
+
+
+def takes_many(graph: Graph) -> bool:
+    """Whether a batch may have more events than a block: trees, and what is as simple."""
+    kinds = {type(node.op) for node in graph.nodes}
+    heavy = _PRINTERS.keys() - {Trees, Concat, Reshape, Slice, Softmax, Transpose}
+    return Trees in kinds and not kinds & heavy
 
 
 def fuses(node: Node) -> bool:

@@ -1,15 +1,20 @@
-"""Tree ensembles: tables of keys, nodes and leaves."""
+"""Tree ensembles: tables of keys, nodes and leaves, as lib/trees.h reads them."""
 
+from itertools import pairwise
 from math import prod
 
 import numpy as np
 
 from backends.cpp.site import Group, Site
 from backends.cpp.values import Values
+from synth.exact import Array
 from synth.ir import Node
 from synth.ir.forest import Forest
 
-__all__ = ["print_trees"]
+__all__ = ["plant", "print_trees"]
+
+_MOST_LEAVES, _MOST_KEYS = 256, 512
+"""As in lib/trees.h: the numbers of leaves are bytes, and answers stay in the nearest cache."""
 
 
 def print_trees(site: Site, group: Group) -> list[str]:
@@ -17,18 +22,21 @@ def print_trees(site: Site, group: Group) -> list[str]:
     node, values = group.head, site.values
     forest, stem, sums = _met(values, node), values.names[node.output], values.type(node.output)
     keys = np.stack([forest.keys[:, 0], forest.step_starts[:-1], *forest.keys[:, 1:].T], 1)
+    used, own, groves = plant(forest)
+    starts = forest.node_starts
+    trees = [forest.roots, forest.trees[:, 1], starts[:-1], starts[1:], forest.leaf_starts[:-1]]
     tables = {
-        "keys": ("lib::Key", keys),
+        "keys": ("lib::Key", keys[used]),
         "steps": (_compared(values, node, forest), forest.steps),
-        "nodes": ("lib::Node", forest.nodes),
-        "roots": ("int", np.stack([forest.roots, forest.trees[:, 1]], 1)),
+        "nodes": ("lib::Node", np.column_stack([own, forest.nodes[:, 1:]])),
+        "trees": ("lib::Tree", np.stack(trees, axis=1)),
+        "groves": ("lib::Grove", groves),
         "leaves": (sums, forest.leaves.reshape(-1)),
         "base": (sums, forest.base),
     }
     names = [site.constant(f"{stem}_{key}", array, kind) for key, (kind, array) in tables.items()]
     sizes = {
-        "keys": len(forest.keys),
-        "trees": len(forest.trees),
+        "groves": len(groves),
         "width": forest.leaves.shape[1],
         "outputs": len(forest.base),
     }
@@ -42,6 +50,40 @@ def print_trees(site: Site, group: Group) -> list[str]:
         f"    lib::trees<L, {stem}_trees>({x} + i_ * {shape[-1]} * L, {', '.join(names)},",
         f"        {y} + i_ * {len(forest.base)} * L, {site.then(group, sums)});",
     ]
+
+
+def plant(forest: Forest) -> tuple[Array, Array, Array]:
+    """Part the trees into groves, consecutive ones that are evaluated together.
+
+    Returns
+    -------
+    used
+        [rows]: keys, those of a grove side by side; two groves may ask the same.
+    own
+        [nodes]: the row of the key that each node asks.
+    groves
+        [groves, 3]: first and end of the rows that are answered ahead, and the end of the trees.
+    """
+    own = np.empty(len(forest.nodes), np.int64)
+    groves: list[list[int]] = []
+    rows: dict[int, int] = {}  # of the present grove
+    first = end = 0
+    was_large = False
+    for tree, (start, stop) in enumerate(pairwise(forest.node_starts.tolist())):
+        asked = forest.nodes[start:stop, 0].tolist()
+        large = stop - start >= _MOST_LEAVES
+        new = set(asked) - rows.keys()
+        if tree and (large != was_large or (not large and len(rows) + len(new) > _MOST_KEYS)):
+            groves.append([first, first if was_large else end, tree])
+            first, rows, new = end, {}, set(asked)
+        rows |= zip(sorted(new), range(end, end + len(new)), strict=True)
+        end += len(new)
+        own[start:stop] = [rows[key] for key in asked]
+        was_large = large
+    groves.append([first, first if was_large else end, len(forest.trees)])
+    used = np.zeros(end, np.int64)
+    used[own] = forest.nodes[:, 0]
+    return used, own, np.array(groves)
 
 
 def _met(values: Values, node: Node) -> Forest:

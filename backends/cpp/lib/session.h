@@ -10,18 +10,18 @@ template <class T, class U> inline void convert(T *__restrict to, const U *__res
     for (long e = 0; e < size; ++e) to[e] = T(from[e]);
 }
 
-// `count` events of `size` elements, as a batch: to[e][l] = from[l][e]. What is missing of a batch
-// repeats its first event.
-template <class T, class U>
+// `count` events of `size` elements, as a batch of L: to[e][l] = from[l][e]. What is missing of a
+// batch repeats its first event.
+template <int L, class T, class U>
 inline void enter(T *__restrict to, const U *__restrict from, long size, long count) {
-    for (long l = 0; l < block; ++l)
-        for (long e = 0; e < size; ++e) to[e * block + l] = T(from[(l < count ? l : 0) * size + e]);
+    for (long l = 0; l < L; ++l)
+        for (long e = 0; e < size; ++e) to[e * L + l] = T(from[(l < count ? l : 0) * size + e]);
 }
 
-template <class T, class U>
+template <int L, class T, class U>
 inline void leave(T *__restrict to, const U *__restrict from, long size, long count) {
     for (long l = 0; l < count; ++l)
-        for (long e = 0; e < size; ++e) to[l * size + e] = T(from[e * block + l]);
+        for (long e = 0; e < size; ++e) to[l * size + e] = T(from[e * L + l]);
 }
 
 // Reads a file of weights to the first aligned place of a storage that has 64 bytes to spare.

@@ -1,10 +1,13 @@
 // Vectors of the machine, and loops whose sizes the compiler knows.
 //
 // Arrays hold L values side by side for each element: those of L events. L is 1 for single events
-// and `block` for batches, so the same kernels serve both.
+// and `block` for batches, so the same kernels serve both; `many` for those of trees alone.
 
 // A block of columns: what a row of packed weights holds, and the events of a batch.
 constexpr int block = 16;
+
+// Events of a batch where there is nothing but trees: their tables are large, and read once for all.
+constexpr int many = 64;
 
 #if defined(SYNTH_VECTOR_BYTES)
 constexpr int vector_bytes = SYNTH_VECTOR_BYTES;
