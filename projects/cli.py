@@ -245,7 +245,7 @@ def build(
 @app.command()
 def export(
     folder: Folder,
-    form: Annotated[str, typer.Argument(help="conifer.")],
+    form: Annotated[str, typer.Argument(help="conifer or qonnx.")],
     path: Annotated[Path, typer.Argument(help="The file to write.")],
     overwrite: Annotated[bool, typer.Option(help="Replace the file if it exists.")] = False,
 ) -> None:

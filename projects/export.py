@@ -6,16 +6,52 @@ from pathlib import Path
 from typing import Any
 
 from backends.conifer.emit import conifer_json
+from projects.ports import Modes
 from synth.errors import ProjectError, SettingsError
 from synth.ir import Graph
 
-__all__ = ["FORMS", "export"]
-
-FORMS: Mapping[str, Callable[[Graph], str]] = {"conifer": conifer_json}
-"""What writes each format: the typed graph in, the text of a file out."""
+__all__ = ["FORMS", "export", "read_qonnx"]
 
 
-def export(graph: Graph, form: Any, path: Any, *, overwrite: bool = False) -> Path:
+def _conifer(graph: Graph, modes: Mapping[str, Modes]) -> bytes:
+    return conifer_json(graph).encode()
+
+
+def _qonnx(graph: Graph, modes: Mapping[str, Modes]) -> bytes:
+    # It loads protobuf, which the others do without.
+    from backends.qonnx import emit  # noqa: PLC0415
+
+    return emit(graph, modes)
+
+
+FORMS: Mapping[str, Callable[[Graph, Mapping[str, Modes]], bytes]] = {
+    "conifer": _conifer,
+    "qonnx": _qonnx,
+}
+"""What writes each format: the typed graph and the modes of its inputs in, a file's bytes out."""
+
+
+def read_qonnx(path: str | os.PathLike[str]) -> Graph:
+    """Return the typed graph of a file that `Project.export("qonnx", path)` wrote.
+
+    Raises
+    ------
+    FormatError
+        The file is none of synth's, or was changed since.
+    """
+    from backends.qonnx import read  # noqa: PLC0415  (as above)
+
+    return read(Path(path))
+
+
+def export(
+    graph: Graph,
+    form: Any,
+    path: Any,
+    *,
+    modes: Mapping[str, Modes] | None = None,
+    overwrite: bool = False,
+) -> Path:
     """Write a typed graph into a file; see `Project.export`."""
     if not isinstance(form, str) or form not in FORMS:
         raise SettingsError(f"form must be one of {', '.join(FORMS)}, not {form!r}")
@@ -24,9 +60,9 @@ def export(graph: Graph, form: Any, path: Any, *, overwrite: bool = False) -> Pa
     target = Path(os.path.expanduser(path)).absolute()  # noqa: PTH111 -- as `convert`
     if target.exists() and not overwrite:
         raise ProjectError(f"{target} exists: give another path, or overwrite=True")
-    text = FORMS[form](graph)
+    content = FORMS[form](graph, modes or {})
     try:
-        target.write_text(text, "utf-8")
+        target.write_bytes(content)
     except OSError as error:
         raise ProjectError(f"cannot write {target}: {error.strerror}") from None
     return target

@@ -202,6 +202,8 @@ class Project:
         ----------
         form
             "conifer": the JSON that conifer and CMSSW's conifer.h read; its scores are margins.
+            "qonnx": a QONNX file that qonnx's executor runs to the same numbers, and
+            `projects.export.read_qonnx` reads back.
         path
             The file to write; one that exists is replaced only if `overwrite`.
 
@@ -212,7 +214,7 @@ class Project:
         SettingsError, ProjectError
             There is no such format; the file exists or cannot be written.
         """
-        return export(self.graph, form, path, overwrite=overwrite)
+        return export(self.graph, form, path, modes=self.record.modes, overwrite=overwrite)
 
     def inspect(self) -> str:
         """Return the graph as a table: layers, formats, intervals, parameters."""

@@ -28,7 +28,7 @@ from synth.ir.scale import Scale
 from synth.ir.sizes import decode_size, encode_size, most
 from synth.ir.types import Codes, Shape, Tensor, Type
 
-__all__ = ["SCHEMA", "digest", "dump", "load"]
+__all__ = ["SCHEMA", "digest", "dump", "load", "pack"]
 
 SCHEMA = 1
 """The version of the text's layout."""
@@ -150,7 +150,7 @@ def _constant(graph: Graph, name: str) -> tuple[bytes, dict[str, Any]]:
     described: dict[str, Any] = {"shape": list(value.shape)}
     if isinstance(kind, Codes):
         size = _item_size(value)
-        return _code_bytes(value, size), {**described, "frac": kind.frac, "item_bytes": size}
+        return pack(value, size), {**described, "frac": kind.frac, "item_bytes": size}
     if value.dtype.name not in _DTYPES:
         raise GraphError(f"constant {name!r} of {value.dtype} cannot be saved")
     if value.dtype.kind == "f" and np.isnan(value).any():
@@ -177,7 +177,8 @@ def _item_size(codes: Array) -> int:
     return next((size for size in (1, 2, 4) if needed <= size), -(-needed // 8) * 8)
 
 
-def _code_bytes(codes: Array, size: int) -> bytes:
+def pack(codes: Array, size: int) -> bytes:
+    """Return codes as the weights hold them: little-endian, `size` bytes each."""
     if size <= 8:
         return codes.astype(f"<i{size}").tobytes()
     return b"".join(int(code).to_bytes(size, "little", signed=True) for code in codes.flat)

@@ -51,7 +51,7 @@ def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
     network = synth.convert(mlp(), part=PART, output_dir=tmp_path / "p", precision="fixed<16,6>")
     with pytest.raises(UnsupportedOp, match="one ensemble of trees that reads the only input"):
         network.export("conifer", tmp_path / "model.json")
-    with pytest.raises(SettingsError, match="form must be one of conifer, not 'tmva'"):
+    with pytest.raises(SettingsError, match="form must be one of conifer, qonnx, not 'tmva'"):
         network.export("tmva", tmp_path / "model.xml")
     with pytest.raises(SettingsError, match="path must be that of a file"):
         network.export("conifer", "")

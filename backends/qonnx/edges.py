@@ -1,0 +1,109 @@
+"""Inputs and outputs: the format of the wire, and the scale of what it stands for."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from backends.qonnx.casts import WIDEST, Caster, quant
+from backends.qonnx.sheet import DOUBLE, FLOAT, Sheet, element_type
+from synth.errors import UnsupportedOp
+from synth.exact import Array
+from synth.fixed import Fixed, Format, Overflow, Round
+from synth.ir import Codes, Graph
+from synth.ir.ops import Cast
+from synth.ir.scale import Scale
+from synth.ir.types import Interval
+
+__all__ = ["write_input", "write_output"]
+
+_QUANT_MODES = {
+    Round.RND_CONV: "ROUND",
+    Round.TRN: "FLOOR",
+    Round.TRN_ZERO: "DOWN",
+    Round.RND_INF: "HALF_UP",
+    Round.RND_ZERO: "HALF_DOWN",
+    Round.RND: "FLOOR",
+    Round.RND_MIN_INF: "CEIL",
+}
+_HALVES = {Round.RND: 0.5, Round.RND_MIN_INF: -0.5}
+
+
+def write_input(sheet: Sheet, graph: Graph, name: str, modes: tuple[Round, Overflow]) -> str:
+    """Declare an input and write its cast; return the tensor that the graph computes with."""
+    kind, layer = graph.codes(name), graph.origins[name].layer
+    if name in graph.scales:
+        return _scaled(sheet, graph, name, modes)
+    fmt = kind.container
+    sheet.dtypes[name] = element_type(layer, 2 * max(-fmt.min, fmt.max), fmt.frac)
+    made = f"{name}/wire"
+    if modes == (Round.RND, Overflow.SAT) and isinstance(kind.format, Fixed):
+        twice = _halves_up(sheet, name, kind.format)
+        if twice is not None:
+            return twice
+    # As if a wide number arrived: one bit finer than the wire, and beyond its range.
+    wide = Codes(kind.shape, fmt, Interval(kind.interval.lo * 2 - 1, kind.interval.hi * 2 + 1))
+    finer = replace(wide, format=replace(fmt, frac=fmt.frac + 1))
+    return Caster(sheet, Cast(Format(kind.format, *modes)), finer, made, layer).write(name)
+
+
+def _halves_up(sheet: Sheet, name: str, fmt: Fixed) -> str | None:
+    """RND of any float: the floor to half an LSB, which loses no tie, then half an LSB and floor.
+
+    The sum is exact then, as that of an arbitrary float32 and half an LSB would not be.
+    """
+    if not 1 + fmt.signed <= fmt.width < WIDEST - 1 or abs(fmt.frac) >= 100:
+        return None
+    lsb, made = float(np.ldexp(1.0, -fmt.frac)), f"{name}/wire"
+    halves = quant(
+        sheet, name, np.asarray(lsb / 2), fmt.width + 1, f"{made}/halves", signed=fmt.signed
+    )
+    half = sheet.number(lsb / 2, FLOAT, f"{made}/half")
+    added = sheet.node("Add", [halves, half], f"{made}/shifted", FLOAT)
+    return quant(sheet, added, np.asarray(lsb), fmt.width, made, signed=fmt.signed)
+
+
+def _unit(scale: Scale, frac: int) -> Array:
+    return np.asarray(scale.factor.astype(np.float64) * 2.0**-frac, FLOAT)
+
+
+def _scaled(sheet: Sheet, graph: Graph, name: str, modes: tuple[Round, Overflow]) -> str:
+    """Write an input with a scale: a `Quant` of that scale, then its codes without it."""
+    kind, scale, layer = graph.codes(name), graph.scales[name], graph.origins[name].layer
+    fmt, (rounding, overflow) = kind.format, modes
+    narrow = overflow is Overflow.SAT_SYM
+    if not isinstance(fmt, Fixed) or not 1 + fmt.signed <= fmt.width < WIDEST:
+        raise UnsupportedOp(f"layer {layer!r}: QONNX has no scaled input of {fmt}")
+    if overflow not in (Overflow.SAT, Overflow.SAT_SYM):
+        raise UnsupportedOp(f"layer {layer!r}: a scaled input that overflows by {overflow.value}")
+    unit = _unit(scale, fmt.frac)
+    # Half an LSB more is half more in the zero point.
+    zero = _HALVES.get(rounding, 0.0) - scale.offset.astype(np.float64) / unit
+    sheet.dtypes[name] = FLOAT
+    made = quant(
+        sheet, name, unit, fmt.width, f"{name}/scaled", signed=fmt.signed,
+        narrow=narrow and fmt.signed, mode=_QUANT_MODES[rounding], zero=np.asarray(zero, FLOAT),
+    )  # fmt: skip
+    divisor = sheet.number(unit, FLOAT, f"{name}/unit")
+    made = sheet.node("Div", [made, divisor], f"{name}/unscaled", FLOAT)
+    point = sheet.number(zero, FLOAT, f"{name}/point")
+    made = sheet.node("Add", [made, point], f"{name}/near", FLOAT)
+    made = quant(
+        sheet, made, np.ones(()), fmt.width, f"{name}/codes", signed=fmt.signed, mode="ROUND"
+    )
+    lsb = sheet.number(np.ldexp(1.0, -fmt.frac), FLOAT, f"{name}/lsb")
+    return sheet.node("Mul", [made, lsb], f"{name}/wire", FLOAT)
+
+
+def write_output(sheet: Sheet, graph: Graph, name: str, tensor: str) -> str:
+    """Return a tensor that is an output of the file: of the value, or of what it stands for."""
+    if name in graph.scales:
+        # float64, as `predict` decodes.
+        scale = graph.scales[name]
+        x = sheet.as_type(tensor, DOUBLE)
+        factor = sheet.number(scale.factor.astype(np.float64), DOUBLE, f"{name}/factor")
+        x = sheet.node("Mul", [x, factor], f"{name}/scaled_output", DOUBLE)
+        offset = sheet.number(scale.offset.astype(np.float64), DOUBLE, f"{name}/offset")
+        return sheet.node("Add", [x, offset], f"{name}/output", DOUBLE)
+    if tensor == name and graph.outputs.count(name) == 1:
+        return tensor
+    return sheet.node("Identity", [tensor], f"{name}/output", sheet.dtypes[tensor])

@@ -1,0 +1,357 @@
+"""One writer for each operation: nodes that compute the same real numbers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+import numpy as np
+from onnx import TensorProto
+
+from backends.qonnx.sheet import DOUBLE, FLOAT, Sheet, element_type
+from synth.exact import Array
+from synth.ir import Codes, Node, Op
+from synth.ir.ops import (
+    Abs,
+    Add,
+    Compare,
+    Concat,
+    Conv,
+    Dense,
+    Gather,
+    MatMul,
+    Maximum,
+    MaxPool,
+    Minimum,
+    Mul,
+    Neg,
+    Pad,
+    Reduce,
+    Relu,
+    Reshape,
+    Select,
+    Slice,
+    Sub,
+    SumPool,
+    Table,
+    Transpose,
+)
+from synth.ir.windows import Window, patches
+
+__all__ = ["WRITERS", "Site"]
+
+
+class Values(Protocol):
+    """What gives tensors for the values of the graph."""
+
+    def batched(self, name: str) -> str:
+        """Return a tensor with the events in front."""
+
+    def weight(self, name: str) -> str:
+        """Return a constant behind its `Quant`."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """One node of the typed graph, and what its writer needs.
+
+    Attributes
+    ----------
+    operands, result
+        Types.
+    given
+        The operands' tensors; constants have no axis of events.
+    dtype
+        In which the operation is exact.
+    """
+
+    sheet: Sheet
+    node: Node
+    operands: list[Codes]
+    result: Codes
+    given: list[str]
+    dtype: np.dtype[Any]
+    layer: str
+    values: Values
+
+    @property
+    def name(self) -> str:
+        """The value that is computed."""
+        return self.node.output
+
+    def tensors(self) -> list[str]:
+        """Return the operands in one type that is exact."""
+        wide = self.dtype == DOUBLE or any(self.sheet.dtypes[x] == DOUBLE for x in self.given)
+        return [self.sheet.as_type(x, DOUBLE if wide else FLOAT) for x in self.given]
+
+    def write(self, op_type: str, inputs: list[str], role: str = "", **attributes: Any) -> str:
+        """Add a node that keeps the type of its first operand."""
+        name = f"{self.name}/{role}" if role else self.name
+        dtype = self.sheet.dtypes[inputs[0]]
+        return self.sheet.node(op_type, inputs, name, dtype, **attributes)
+
+    def integers(self, values: list[int], role: str) -> str:
+        """Add a list of integers."""
+        return self.sheet.integers(values, f"{self.name}/{role}")
+
+    def number(self, value: float | Array, like: str, role: str) -> str:
+        """Add numbers of the type of a tensor."""
+        return self.sheet.number(value, self.sheet.dtypes[like], f"{self.name}/{role}")
+
+
+Writer = Callable[[Site], str]
+
+
+def _plain(op_type: str) -> Writer:
+    return lambda site: site.write(op_type, site.tensors())
+
+
+def _compare(site: Site) -> str:
+    types = {
+        "<": "Less",
+        "<=": "LessOrEqual",
+        ">": "Greater",
+        ">=": "GreaterOrEqual",
+        "==": "Equal",
+    }
+    holds = site.write(types[cast(Compare, site.node.op).relation], site.tensors(), "holds")
+    return site.sheet.node("Cast", [holds], site.name, FLOAT, to=int(TensorProto.FLOAT))
+
+
+def _select(site: Site) -> str:
+    condition, a, b = site.tensors()
+    chosen = site.write("Cast", [condition], "chosen", to=int(TensorProto.BOOL))
+    return site.sheet.node("Where", [chosen, a, b], site.name, site.sheet.dtypes[a])
+
+
+def _concat(site: Site) -> str:
+    site = _repeated(site)
+    return site.write("Concat", site.tensors(), axis=cast(Concat, site.node.op).axis)
+
+
+def _repeated(site: Site) -> Site:
+    """Return the site with all operands repeated for every event."""
+    given = [
+        site.values.batched(name) if name == x else x
+        for name, x in zip(site.node.inputs, site.given, strict=True)
+    ]
+    return Site(**{**vars(site), "given": given})
+
+
+# Products with constants
+
+
+def _dense(site: Site) -> str:
+    x, w = _operand(site, 0), _operand(site, 1)
+    bias = len(site.given) == 3
+    made = site.write("MatMul", [x, w], "product" if bias else "")
+    return site.write("Add", [made, _operand(site, 2)]) if bias else made
+
+
+def _operand(site: Site, position: int) -> str:
+    """Return an operand in the operation's type; a constant parameter behind its `Quant`."""
+    weight = position in site.node.op.parameters
+    given = site.values.weight(site.node.inputs[position]) if weight else site.given[position]
+    wide = site.dtype == DOUBLE or site.sheet.dtypes[site.given[0]] == DOUBLE
+    return site.sheet.as_type(given, DOUBLE if wide else FLOAT)
+
+
+def _conv(site: Site) -> str:
+    op = cast(Conv, site.node.op)
+    x, w = _operand(site, 0), _operand(site, 1)
+    rank, bias = len(op.window.kernel), len(site.given) == 3
+    if site.sheet.dtypes[x] == DOUBLE or rank > 3:
+        made = _conv_by_windows(site, op, x, w)
+    else:
+        kernel = site.sheet.transpose(w, (rank + 1, rank, *range(rank)), f"{site.name}/kernel")
+        made = _windowed(site, op.window, x, "Conv", [kernel], group=op.groups)
+    made = _back(site, made, "" if not bias else "product")
+    return site.write("Add", [made, _operand(site, 2)]) if bias else made
+
+
+def _back(site: Site, x: str, role: str) -> str:
+    """Give a result [-1, *out, c] the axes that stand before the spatial ones."""
+    name = f"{site.name}/{role}" if role else site.name
+    return site.sheet.reshape(x, (-1, *site.result.shape), name)
+
+
+def _lead(site: Site, window: Window, x: str) -> str:
+    """Return the operand as [-1, *spatial, c]."""
+    shape, rank = site.operands[0].shape, len(window.kernel)
+    if len(shape) == rank + 1:
+        return x
+    return site.sheet.reshape(x, (-1, *shape[-rank - 1 :]), f"{site.name}/images")
+
+
+def _windowed(
+    site: Site, window: Window, x: str, op_type: str, others: list[str], **attributes: Any
+) -> str:
+    """Add an operator of ONNX's that has its channels first; the result has them last again."""
+    rank = len(window.kernel)
+    first = site.sheet.transpose(
+        _lead(site, window, x), (0, rank + 1, *range(1, rank + 1)), f"{site.name}/channels_first"
+    )
+    ends = [pad[i] for i in (0, 1) for pad in window.pads]
+    made = site.write(
+        op_type, [first, *others], "windows", kernel_shape=list(window.kernel),
+        strides=list(window.strides), dilations=list(window.dilations), pads=ends, **attributes,
+    )  # fmt: skip
+    order = (0, *range(2, rank + 2), 1)
+    return site.sheet.transpose(made, order, f"{site.name}/channels_last")
+
+
+def _positions(site: Site, window: Window) -> Array:
+    """Return, for each window [outs, kernel, c], positions from 1 in one image, 0 for padding."""
+    rank = len(window.kernel)
+    image = site.operands[0].shape[-rank - 1 :]
+    view = patches(np.arange(1, np.prod(image) + 1).reshape(1, *image), window, fill=0)
+    return np.asarray(view.reshape(-1, int(np.prod(window.kernel)), image[-1]))
+
+
+def _gathered(site: Site, window: Window, x: str, positions: Array) -> str:
+    """Gather [-1, *positions] from images with one zero before their elements."""
+    size = int(np.prod(site.operands[0].shape[-len(window.kernel) - 1 :]))
+    flat = site.sheet.reshape(x, (-1, size), f"{site.name}/flat")
+    pads = site.integers([0, 1, 0, 0], "zero")
+    padded = site.write("Pad", [flat, pads], "padded")
+    index = site.sheet.constant(positions.astype(np.int64), f"{site.name}/positions")
+    return site.write("Gather", [padded, index], "windows", axis=1)
+
+
+def _conv_by_windows(site: Site, op: Conv, x: str, w: str) -> str:
+    """Write a convolution as a product of matrices: ONNX's runtimes convolve in float32 only."""
+    groups, m = op.groups, site.result.shape[-1]
+    positions = _positions(site, op.window)
+    outs, taps, channels = positions.shape
+    terms = taps * channels // groups
+    by_group = positions.reshape(outs, taps, groups, -1).transpose(2, 0, 1, 3)
+    windows = _gathered(site, op.window, x, by_group.reshape(groups, outs, terms))
+    name = f"{site.name}/kernel"
+    flat = site.sheet.reshape(w, (terms, groups, m // groups), f"{name}_rows")
+    kernels = site.sheet.transpose(flat, (1, 0, 2), name)
+    made = site.write("MatMul", [windows, kernels], "sums")
+    return site.sheet.transpose(made, (0, 2, 1, 3), f"{site.name}/by_position")
+
+
+def _sum_pool(site: Site) -> str:
+    site = _repeated(site)
+    window = cast(SumPool, site.node.op).window
+    x = site.tensors()[0]
+    channels = site.result.shape[-1]
+    if site.sheet.dtypes[x] == DOUBLE or len(window.kernel) > 3:
+        found = _gathered(site, window, x, _positions(site, window))
+        axes = site.integers([2], "axes")
+        made = site.write("ReduceSum", [found, axes], "sums", keepdims=0)
+    else:
+        ones = site.number(np.ones((channels, 1, *window.kernel)), x, "ones")
+        made = _windowed(site, window, x, "Conv", [ones], group=channels)
+    return _back(site, made, "")
+
+
+def _max_pool(site: Site) -> str:
+    site = _repeated(site)
+    window = cast(MaxPool, site.node.op).window
+    x = site.tensors()[0]
+    usual = all(max(pad) < k for pad, k in zip(window.pads, window.kernel, strict=True))
+    if usual and len(window.kernel) <= 3:
+        return _back(site, _windowed(site, window, x, "MaxPool", []), "")
+    # Padding never wins: an element of the window stands in its place.
+    positions = _positions(site, window)
+    held = np.where(positions == 0, positions.max(axis=1, keepdims=True), positions)
+    found = _gathered(site, window, x, held)
+    return _back(site, site.write("ReduceMax", [found], "most", axes=[2], keepdims=0), "")
+
+
+def _reduce(site: Site) -> str:
+    op = cast(Reduce, site.node.op)
+    x = site.tensors()[0]
+    if not op.axes:
+        return site.write("Identity", [x])
+    if op.function == "sum":
+        return site.write("ReduceSum", [x, site.integers(list(op.axes), "axes")], keepdims=1)
+    kind = {"max": "ReduceMax", "min": "ReduceMin"}[op.function]
+    return site.write(kind, [x], axes=list(op.axes), keepdims=1)
+
+
+def _table(site: Site) -> str:
+    lo, entries = cast(Table, site.node.op).lo, site.given[1]
+    x, kind = site.given[0], site.operands[0]
+    last = site.operands[1].shape[0] - 1
+    bound = abs(lo) + last + kind.interval.magnitude
+    x = site.sheet.as_type(x, element_type(site.layer, bound, kind.frac))
+    code = site.write("Mul", [x, site.number(2.0**kind.frac, x, "unit")], "code")
+    place = site.write("Sub", [code, site.number(float(lo), x, "first")], "place")
+    raised = site.write("Max", [place, site.number(0.0, x, "zero")], "raised")
+    held = site.write("Min", [raised, site.number(float(last), x, "last")], "held")
+    index = site.write("Cast", [held], "index", to=int(TensorProto.INT64))
+    return site.sheet.node(
+        "Gather", [entries, index], site.name, site.sheet.dtypes[entries], axis=0
+    )
+
+
+# Movement
+
+
+def _reshape(site: Site) -> str:
+    return site.sheet.reshape(site.given[0], (-1, *cast(Reshape, site.node.op).to), site.name)
+
+
+def _transpose(site: Site) -> str:
+    order = (0, *(axis + 1 for axis in cast(Transpose, site.node.op).permutation))
+    return site.sheet.transpose(site.given[0], order, site.name)
+
+
+def _slice(site: Site) -> str:
+    op = cast(Slice, site.node.op)
+    if not op.axes:
+        return site.write("Identity", [site.given[0]])
+    rows = zip(op.starts, op.steps, op.counts, strict=True)
+    stops = [start + count * step for start, step, count in rows]
+    before = -(1 << 31)  # any end before the first element
+    columns = {
+        "starts": list(op.starts),
+        "ends": [stop if stop >= 0 else before for stop in stops],
+        "axes": list(op.axes),
+        "steps": list(op.steps),
+    }
+    return site.write("Slice", [site.given[0], *[site.integers(v, k) for k, v in columns.items()]])
+
+
+def _pad(site: Site) -> str:
+    pads = cast(Pad, site.node.op).pads
+    ends = [0, *(pad[0] for pad in pads), 0, *(pad[1] for pad in pads)]
+    return site.write("Pad", [site.given[0], site.integers(ends, "pads")])
+
+
+def _gather(site: Site) -> str:
+    op = cast(Gather, site.node.op)
+    return site.write(
+        "Gather", [site.given[0], site.integers(list(op.indices), "indices")], axis=op.axis
+    )
+
+
+WRITERS: Mapping[type[Op], Writer] = {
+    Abs: _plain("Abs"),
+    Add: _plain("Add"),
+    Compare: _compare,
+    Concat: _concat,
+    Conv: _conv,
+    Dense: _dense,
+    Gather: _gather,
+    MatMul: _plain("MatMul"),
+    Maximum: _plain("Max"),
+    MaxPool: _max_pool,
+    Minimum: _plain("Min"),
+    Mul: _plain("Mul"),
+    Neg: _plain("Neg"),
+    Pad: _pad,
+    Reduce: _reduce,
+    Relu: _plain("Relu"),
+    Reshape: _reshape,
+    Select: _select,
+    Slice: _slice,
+    Sub: _plain("Sub"),
+    SumPool: _sum_pool,
+    Table: _table,
+    Transpose: _transpose,
+}
+"""What writes each operation; `Cast` has a file of its own."""
