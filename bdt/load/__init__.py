@@ -36,8 +36,8 @@ _FILES = (
 
 _DUMP = "a dump of trees by {}, which lacks what turns them into scores: use {}"
 _OTHERS = {
-    rb"binf": "XGBoost's old binary format: load it with an XGBoost that reads it (2.1 does), save it with "
-    "save_model('model.json')",
+    rb"binf": "XGBoost's old binary format: load it with an XGBoost that reads it (2.1 does), "
+    "save it with save_model('model.json')",
     rb"\s*\[\s*\{\s*\"nodeid\"|booster\[0\]:": _DUMP.format("XGBoost", "save_model('model.json')"),
     rb"\s*\{\s*\"name\":\s*\"tree\"": _DUMP.format("LightGBM", "save_model('model.txt')"),
     rb"CBM1": "CatBoost's own binary: save it again with save_model(path, format='json')",
