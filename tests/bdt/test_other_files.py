@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import catboost
 import lightgbm
@@ -13,7 +14,7 @@ import synth
 from synth.errors import ModelError
 
 X = np.random.default_rng(0).normal(size=(200, 3))
-FEW = {"n_estimators": 2, "max_depth": 2, "n_jobs": 1}
+FEW: dict[str, Any] = {"n_estimators": 2, "max_depth": 2, "n_jobs": 1}
 
 
 def xgboost_dump(path: Path, form: str) -> None:
