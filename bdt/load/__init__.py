@@ -6,10 +6,12 @@ its order of summation.
 """
 
 import importlib
+import re
 from typing import Any
 
 from bdt.ensemble import Ensemble
 from bdt.graph import to_graph
+from synth.errors import ModelError
 from synth.ir import Graph
 
 __all__ = ["read", "read_bytes", "read_model"]
@@ -31,6 +33,16 @@ _FILES = (
     "bdt.load.catboost",
 )
 """What reads files: each says by `recognises` whether bytes are its own."""
+
+_DUMP = "a dump of trees by {}, which lacks what turns them into scores: use {}"
+_OTHERS = {
+    rb"binf": "XGBoost's old binary format: load it with an XGBoost that reads it (2.1 does), "
+    "save it with save_model('model.json')",
+    rb"\s*\[\s*\{\s*\"nodeid\"|booster\[0\]:": _DUMP.format("XGBoost", "save_model('model.json')"),
+    rb"\s*\{\s*\"name\":\s*\"tree\"": _DUMP.format("LightGBM", "save_model('model.txt')"),
+    rb"CBM1": "CatBoost's own binary: save it again with save_model(path, format='json')",
+}
+"""What these libraries write besides the files that are read, by how it begins."""
 
 
 def read(model: object, *, name: str | None, where: str) -> Graph | None:
@@ -68,11 +80,14 @@ def read_bytes(data: bytes, where: str) -> Ensemble | None:
     FormatError
         The format is known, but the file is damaged.
     ModelError
-        It holds what is not supported.
+        It holds what is not supported, or is another kind of file of a known library.
     """
     for name in _FILES:
         if _module(name).recognises(data):
             return _module(name).from_bytes(data, where)  # type: ignore[no-any-return]
+    for beginning, what in _OTHERS.items():
+        if re.match(beginning, data):
+            raise ModelError(f"{where} is {what}")
     return None
 
 

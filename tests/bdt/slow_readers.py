@@ -1,12 +1,11 @@
-"""TMVA's and conifer's readers, event by event and node by node, straight from their files.
+"""TMVA's and conifer's readers, node by node, straight from their files.
 
 The oracles where the libraries themselves are absent (ROOT) or refuse a file (conifer 1.11 refuses
 its own older layouts). They share nothing with `bdt`.
 """
 
 import json
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -23,11 +22,6 @@ def tmva_scores(xml: bytes, x: Array) -> tuple[Array, Array]:
     Both are [rows, outputs]; votes and averages are divided already.
     """
     setup = ET.fromstring(xml.strip())  # noqa: S314  the tests' own files
-    rows = [_tmva_row(setup, row) for row in x.astype(np.float32)]
-    return np.array([sums for sums, _ in rows]), np.array([answer for _, answer in rows])
-
-
-def _tmva_row(setup: ET.Element, row: Array) -> tuple[list[float], list[float]]:
     options = {e.attrib["name"]: e.text for e in setup.iterfind("Options/Option")}
     (kind,) = (
         e.attrib["value"]
@@ -41,36 +35,45 @@ def _tmva_row(setup: ET.Element, row: Array) -> tuple[list[float], list[float]]:
     if boost in ("Grad", "RealAdaBoost", "AdaCost") or kind != "Classification":
         yes_no = False
     regression = weights.get("AnalysisType", weights.get("TreeType")) == "1"
-    answers = [_tmva_tree(tree[0], row, regression, yes_no) for tree in weights]
+    answers = [_tmva_tree(tree[0], x.astype(np.float32), regression, yes_no) for tree in weights]
     factors = [float(np.float32(tree.attrib["boostWeight"])) for tree in weights]
     if kind == "Multiclass":
         count = len(setup.findall("Classes/Class"))
         sums = [_add(answers[c::count]) for c in range(count)]
-        return sums, [1 / sum(math.exp(other - own) for other in sums) for own in sums]
+        shares = [1 / sum(np.exp(other - own) for other in sums) for own in sums]
+        return np.stack(sums, axis=1), np.stack(shares, axis=1)
     if boost == "Grad" and kind == "Classification":
-        total = _add(answers)
-        return [total], [2 / (1 + math.exp(-2 * total)) - 1]
+        total = _add(answers)[:, None]
+        return total, 2 / (1 + np.exp(-2 * total)) - 1
     if boost == "Grad":
-        total = _add(answers) + factors[0]
-        return [total], [total]
-    mean = _add([f * a for f, a in zip(factors, answers, strict=True)]) / _add(factors)
-    return [mean], [mean]
+        total = _add(answers)[:, None] + factors[0]
+        return total, total
+    votes = [factor * answer for factor, answer in zip(factors, answers, strict=True)]
+    mean = (_add(votes) / _add(factors))[:, None]
+    return mean, mean
 
 
-def _add(terms: list[float]) -> float:
+def _add(terms: Iterable[Any]) -> Any:
     """Add one by one in double; Python's own sum compensates from 3.12 on."""
-    total = 0.0
+    total = np.float64(0)
     for term in terms:
-        total += term
+        total = total + term
     return total
 
 
-def _tmva_tree(node: ET.Element, row: Array, regression: bool, yes_no: bool) -> float:
-    while int(node.attrib["nType"]) == 0:
-        right = bool(row[int(node.attrib["IVar"])] >= np.float32(node.attrib["Cut"]))
+def _tmva_tree(node: ET.Element, x: Array, regression: bool, yes_no: bool) -> Array:
+    """Return the answer to each row, as if all of them came to this node."""
+    if int(node.attrib["nType"]) == 0:
+        right = x[:, int(node.attrib["IVar"])] >= np.float32(node.attrib["Cut"])
         if node.attrib["cType"] == "0":
-            right = not right
-        (node,) = (child for child in node if child.attrib["pos"] == ("r" if right else "l"))
+            right = ~right
+        below = {child.attrib["pos"]: child for child in node}
+        sides = [_tmva_tree(below[side], x, regression, yes_no) for side in "rl"]
+        return np.where(right, *sides)
+    return np.full(len(x), _tmva_leaf(node, regression, yes_no))
+
+
+def _tmva_leaf(node: ET.Element, regression: bool, yes_no: bool) -> float:
     if regression:
         return float(np.float32(node.attrib["res"]))
     if yes_no:
@@ -83,18 +86,19 @@ def _tmva_tree(node: ET.Element, row: Array, regression: bool, yes_no: bool) -> 
 
 def conifer_leaves(model: Mapping[str, Any], x: Array) -> Array:
     """Return the node that each row ends at [rows, trees], in the file's numbers."""
-    trees = [tree for classes in model["trees"] for tree in classes]
     strict = model.get("splitting_convention", "<=") == "<"
-    found = np.empty((len(x), len(trees)), np.int64)
-    for i, row in enumerate(x.tolist()):
-        for t, tree in enumerate(trees):
-            node = 0
-            while tree["feature"][node] != -2:
-                value, threshold = row[tree["feature"][node]], tree["threshold"][node]
-                left = value < threshold if strict else value <= threshold
-                node = tree["children_left" if left else "children_right"][node]
-            found[i, t] = node
-    return found
+    trees = [tree for classes in model["trees"] for tree in classes]
+    return np.stack([_conifer_leaf(tree, 0, x, strict) for tree in trees], axis=1)
+
+
+def _conifer_leaf(tree: Mapping[str, Any], node: int, x: Array, strict: bool) -> Array:
+    """Return the leaf of each row, as if all of them came to this node."""
+    if tree["feature"][node] == -2:
+        return np.full(len(x), node)
+    value, threshold = x[:, tree["feature"][node]], tree["threshold"][node]
+    left = value < threshold if strict else value <= threshold
+    sides = [_conifer_leaf(tree, tree[f"children_{s}"][node], x, strict) for s in ("left", "right")]
+    return np.where(left, *sides)
 
 
 def conifer_scores(data: bytes, x: Array) -> Array:

@@ -72,7 +72,7 @@ def encoded(given: dict[str, Any]) -> bytes:
     return json.dumps(given).encode()
 
 
-def rows(seed: int, count: int = 300) -> Array:
+def rows(seed: int, count: int = 10_000) -> Array:
     """Return rows of which many features are a threshold, or its neighbour."""
     random = np.random.default_rng(seed)
     near = np.concatenate([GRID, np.nextafter(GRID, np.inf), np.nextafter(GRID, -np.inf)])

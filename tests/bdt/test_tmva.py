@@ -81,7 +81,7 @@ def forest(seed: int, count: int = 12, *, events: bool = False) -> list[str]:
     ]
 
 
-def rows(seed: int, count: int = 400) -> Array:
+def rows(seed: int, count: int = 10_000) -> Array:
     """Return rows of which many features are a cut, or its neighbour in float32."""
     random = np.random.default_rng(seed)
     x = random.normal(size=(count, FEATURES)).astype(np.float32)
