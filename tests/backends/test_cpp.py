@@ -186,12 +186,12 @@ def test_softmax_over_rows_of_any_length(tmp_path: Path) -> None:
     A result errs by what rounds x - max = -d, d e^-d / 2^24 at most, by 3 / 2^24 of the exponential
     and the product, and by a rounding of each sum.
     """
-    chosen = [(n, dtype) for n in (1, 5, 8, 16, 17, 31, 33, 100, 128) for dtype in (32, 64)]
+    chosen = [(n, bits) for n in (1, 5, 8, 16, 17, 31, 33, 100, 128) for bits in (32, 64)]
     graphs = []
     for n, bits in chosen:
         build = Builder("g", Stage.IMPORTED)
-        x = build.input("x", Tensor((3, n), f"float{bits}"))
-        graphs.append(build.graph([build.add(Softmax((-1,)), x, name="y")]))
+        operand = build.input("x", Tensor((3, n), f"float{bits}"))
+        graphs.append(build.graph([build.add(Softmax((-1,)), operand, name="y")]))
     random = np.random.default_rng(0)
     made = compile_headers(graphs, tmp_path)
     for (n, bits), compiled in zip(chosen, made, strict=True):
