@@ -62,8 +62,9 @@ def _events(lines: Lines, header: Header, kind: str) -> None:
     for number, symbol in enumerate(header.symbols):
         lines.add(f"const long {symbol.name} = long(sizes[{number}]);")
     if not header.symbols:
-        # Large models run event by event: their batches would not stay in cache.
-        with lines.block(f"if (sizeof({kind}::BatchWorkspace) < (1 << 21)) {{", "}"):
+        # Large models run event by event, as their batches would not stay in cache; so does one.
+        small = f"sizeof({kind}::BatchWorkspace) < (1 << 21)"
+        with lines.block(f"if (last - first > 1 && {small}) {{", "}"):
             lines.add(f"const auto work = std::make_unique<{kind}::BatchWorkspace>();")
             arguments = [*_ports(header, "first"), "std::size_t(last - first)", "*work"]
             lines.add(f"session.infer_batch({', '.join(arguments)});", "return;")

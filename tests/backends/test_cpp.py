@@ -13,7 +13,19 @@ from synth.evaluate import Evaluator
 from synth.exact import Array
 from synth.functions import FUNCTIONS
 from synth.ir import Builder, Codes, Graph, Stage, Tensor, Window
-from synth.ir.ops import Add, Concat, Conv, Function, Gru, Lstm, Reduce, Relu, Rnn, Transpose
+from synth.ir.ops import (
+    Add,
+    Concat,
+    Conv,
+    Function,
+    Gru,
+    Lstm,
+    Reduce,
+    Relu,
+    Rnn,
+    Softmax,
+    Transpose,
+)
 from tests.cpp_batch import compile_headers
 from tests.strategies import imported_graphs, random_feeds
 from tests.synth.support import codes
@@ -166,6 +178,30 @@ def test_axes_that_change_places(tmp_path: Path) -> None:
         np.testing.assert_array_equal(compiled.run(feeds_of)["y"], expected)
         one = {name: x[:1] for name, x in feeds_of.items()}
         np.testing.assert_array_equal(compiled.run(one)["y"], expected[:1])
+
+
+def test_softmax_over_rows_of_any_length(tmp_path: Path) -> None:
+    """Whole vectors, one over elements that are done, and rows of less than a vector.
+
+    A result errs by what rounds x - max = -d, d e^-d / 2^24 at most, by 3 / 2^24 of the exponential
+    and the product, and by a rounding of each sum.
+    """
+    chosen = [(n, bits) for n in (1, 5, 8, 16, 17, 31, 33, 100, 128) for bits in (32, 64)]
+    graphs = []
+    for n, bits in chosen:
+        build = Builder("g", Stage.IMPORTED)
+        operand = build.input("x", Tensor((3, n), f"float{bits}"))
+        graphs.append(build.graph([build.add(Softmax((-1,)), operand, name="y")]))
+    random = np.random.default_rng(0)
+    made = compile_headers(graphs, tmp_path)
+    for (n, bits), compiled in zip(chosen, made, strict=True):
+        x = random.normal(size=(1, 3, n), scale=(9, 30, 90)[n % 3]).astype(f"float{bits}")
+        x[:, 1, n // 2 :] = -np.inf if n > 1 else 0
+        powers = np.exp(x.astype(float) - x.max(axis=-1, keepdims=True))
+        expected = powers / powers.sum(axis=-1, keepdims=True)
+        bound = (n + 8) * 2.0 ** (-24 if bits == 32 else -53)
+        found = compiled.run({"x": x})["y"]
+        np.testing.assert_allclose(found, expected, rtol=0, atol=bound, err_msg=f"{n} {bits}")
 
 
 def convolution(channels: int, outputs: int, height: int, width: int, *, bias: bool) -> Graph:

@@ -1,7 +1,7 @@
 """One event, one thread: emitted C++ against onnxruntime's C API, medians of alternating pairs.
 
 ``python -m tests.benchmarks.onnxruntime_latency [name ...]``; weights are random, of a fixed seed.
-``small`` stands for models below 1 MFLOP, none of which may be slower.
+``small`` stands for models below 1 MFLOP, of which none is meant to be slower.
 """
 
 import subprocess

@@ -28,17 +28,17 @@ inline float times_power(float x, std::int32_t n) {
     return x * from_bits((half + 127) << 23) * from_bits((n - half + 127) << 23);
 }
 
-// e^x / 2^n, for the whole number n nearest to x / ln 2.
-inline float exponential_without_power(float x, std::int32_t &n) {
-    const float shifted = x * 1.44269504f + 12582912.0f;
-    const float whole = shifted - 12582912.0f;
-    const float r = (x - whole * 0.693145752f) - whole * 1.42860677e-6f;
-    float q = 1.39012900e-3f;
-    q = q * r + 8.36316213e-3f;
+// e^x / 2^n, for the whole number n nearest to x / ln 2: of a float, or of each of a vector.
+template <class X, class N> inline X exponential_without_power(X x, N &n) {
+    const X shifted = x * 1.44269504f + 12582912.0f;
+    const X whole = shifted - 12582912.0f;
+    const X r = (x - whole * 0.693145752f) - whole * 1.42860677e-6f;
+    X q = r * 1.39012900e-3f + 8.36316213e-3f;
     q = q * r + 4.16668537e-2f;
     q = q * r + 0.166665772f;
     q = q * r + 0.499999996f;
-    n = to_bits(shifted) - 0x4b400000;
+    std::memcpy(&n, &shifted, sizeof n);
+    n -= 0x4b400000;
     return q * r * r + r + 1.0f;
 }
 
@@ -51,10 +51,17 @@ inline float exponential(float x) {
 }
 
 // The same for x up to 0, in fewer steps: 2^(n + 24) is neither subnormal nor infinite.
-inline float exponential_of_loss(float x) {
-    std::int32_t n;
-    const float fraction = exponential_without_power(maximum(x, -104.0f), n);
-    return fraction * from_bits((n + 24 + 127) << 23) * 5.9604645e-8f;
+template <class N, class X> inline X exponential_of_loss_by(X x) {
+    N n;
+    const X fraction = exponential_without_power(maximum(x, X{} - 104.0f), n);
+    const N bits = (n + (24 + 127)) << 23;
+    X power;
+    std::memcpy(&power, &bits, sizeof power);
+    return fraction * power * 5.9604645e-8f;
+}
+inline float exponential_of_loss(float x) { return exponential_of_loss_by<std::int32_t>(x); }
+inline Vector<float> exponential_of_loss(const Vector<float> &x) {
+    return exponential_of_loss_by<VectorOf<std::int32_t, lanes<float>>::type>(x);
 }
 
 // e^x - 1: 3 ulp.
@@ -171,6 +178,10 @@ inline float square_root(float x) { return __builtin_sqrtf(x); }
 inline double square_root(double x) { return __builtin_sqrt(x); }
 inline double exponential(double x) { return std::exp(x); }
 inline double exponential_of_loss(double x) { return std::exp(x); }
+inline Vector<double> exponential_of_loss(Vector<double> x) {
+    for (int i = 0; i < lanes<double>; ++i) x[i] = std::exp(x[i]);
+    return x;
+}
 inline double exponential_less_one(double x) { return std::expm1(x); }
 inline double logarithm(double x) { return std::log(x); }
 inline double logarithm_of_one_and(double x) { return std::log1p(x); }

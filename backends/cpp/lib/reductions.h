@@ -76,6 +76,19 @@ inline void softmax_columns(T *__restrict y, const T *__restrict x) {
     });
 }
 
+// The fold of a vector's elements, by halves: none of them passes through memory.
+template <class T, int N, class F>
+inline T across(const typename VectorOf<T, N>::type &v, F f) {
+    if constexpr (N == 1) {
+        return v[0];
+    } else {
+        typename VectorOf<T, N / 2>::type low, high;
+        std::memcpy(&low, &v, sizeof low);
+        std::memcpy(&high, reinterpret_cast<const char *>(&v) + sizeof low, sizeof high);
+        return across<T, N / 2>(f(low, high), f);
+    }
+}
+
 // The fold of N elements that lie side by side, and `first`; f takes numbers and vectors.
 template <int N, class T, class F> inline T folded(const T *x, T first, F f) {
     constexpr int whole = N / lanes<T>, chains = 4;
@@ -86,11 +99,36 @@ template <int N, class T, class F> inline T folded(const T *x, T first, F f) {
             parts[p] = f(parts[p], load<T>(x + (v + p) * lanes<T>));
     for (int v = whole / chains * chains; v < whole; ++v)
         parts[0] = f(parts[0], load<T>(x + v * lanes<T>));
-    T held[lanes<T>];
-    store<T>(held, f(f(parts[0], parts[1]), f(parts[2], parts[3])));
-    T result = joined(held, f);
+    T result = across<T, lanes<T>>(f(f(parts[0], parts[1]), f(parts[2], parts[3])), f);
     for (int i = whole * lanes<T>; i < N; ++i) result = f(result, x[i]);
     return result;
+}
+
+// y = e^(x - most) for N elements that lie side by side; returns their sum.
+template <int N, class T>
+inline T exponentials_of_loss(T *__restrict y, const T *__restrict x, T most) {
+    constexpr int each = lanes<T>, rest = N % each;
+    if constexpr (N < each) {
+        T total = 0;
+        for (int i = 0; i < N; ++i) y[i] = exponential_of_loss(x[i] - most);
+        for (int i = 0; i < N; ++i) total += y[i];
+        return total;
+    } else {
+        Vector<T> sums{};
+        const auto part = [&](int i) {
+            const Vector<T> made = exponential_of_loss(load<T>(x + i) - most);
+            store<T>(y + i, made);
+            return made;
+        };
+        for (int i = 0; i < N - rest; i += each) sums += part(i);
+        if constexpr (rest != 0) {
+            // One more vector, of which the first elements are done.
+            Vector<T> counted;
+            for (int i = 0; i < each; ++i) counted[i] = i < each - rest ? T(0) : T(1);
+            sums += part(N - each) * counted;
+        }
+        return across<T, each>(sums, [](auto a, auto b) { return a + b; });
+    }
 }
 
 // Softmax over Inner of one element, whose last axis is contiguous.
@@ -101,18 +139,8 @@ inline void softmax_row(T *__restrict y, const T *__restrict x) {
     loop_rows<Inner, InnerX>([&](long at) {
         most = folded<n>(x + at, most, [](auto a, auto b) { return maximum(a, b); });
     });
-    const auto part = [=](long at, auto count) {
-        for (int i = 0; i < decltype(count)::value; ++i) y[at + i] = exponential_of_loss(x[at + i] - most);
-    };
-    loop_rows<Inner, InnerX>([=](long at) {
-        // Whole vectors, the last two over some that are done: loops of so few would be unrolled.
-        constexpr int whole = n % block == 0 || n < 2 * block ? n : n / block * block;
-        part(at, std::integral_constant<int, whole>());
-        if constexpr (whole != n) part(at + n - 2 * block, std::integral_constant<int, 2 * block>());
-    });
-    loop_rows<Inner, InnerX>([&](long at) {
-        total += folded<n>(y + at, T(0), [](auto a, auto b) { return a + b; });
-    });
+    loop_rows<Inner, InnerX>(
+        [&](long at) { total += exponentials_of_loss<n>(y + at, x + at, most); });
     const T factor = T(1) / total;
     loop_rows<Inner, InnerX>([=](long at) {
         for (int i = 0; i < n; ++i) y[at + i] *= factor;
