@@ -58,10 +58,12 @@ def _parsed(source: str | Path | bytes) -> ModelProto:
         raise FormatError(f"{str(source)!r} may not be read: {error.strerror}") from None
     if len(data) > _LARGEST:
         raise FormatError(f"a file of {len(data)} bytes is no ONNX model")
+    proto = ModelProto()
     try:
-        return ModelProto.FromString(data)
+        proto.ParseFromString(data)
     except DecodeError:
         raise FormatError("the file is no ONNX model, or is cut off") from None
+    return proto
 
 
 def _weights(text: str, tensors: Mapping[str, TensorProto]) -> bytes:

@@ -27,7 +27,7 @@ from quant.kept.requantise import requantised
 from quant.kept.settle import in_unit, settled, together
 from synth.errors import UnsupportedOp
 from synth.exact import Array
-from synth.ir import Builder, Graph, Node, Op, Origin
+from synth.ir import Builder, Graph, Node, Op, Origin, Tensor
 from synth.ir.ops import (
     Abs,
     Add,
@@ -454,8 +454,11 @@ def _dequantise(context: Context) -> Held | None:
 
 
 def _convert(context: Context) -> Held | None:
-    """Integers stay what they are as another type."""
+    """Integers stay what they are as another type, and so does every number in a wider float."""
     held = context.value(0)
+    kinds = [context.graph.types[x] for x in (context.node.inputs[0], context.node.output)]
+    if [isinstance(k, Tensor) and k.dtype for k in kinds] == ["float32", "float64"]:
+        return held
     lsb = held.scale * Fraction(2) ** -context.build.codes(held.code).frac
     whole = [part for part in (lsb, held.offset, held.low, held.high) if part is not None]
     if held.function is not None or any(v.denominator != 1 for part in whole for v in part.flat):
