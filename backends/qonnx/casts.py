@@ -1,9 +1,9 @@
 """Number formats as `Quant` nodes.
 
 A format with one bit width and saturation is one node. RND has no name in QONNX: it is half an LSB
-more and the floor, and RND_MIN_INF half an LSB less and the ceiling. What a node cannot say (wrapping
-round, one signed bit, bit widths by element, more than 24 bits) is the exact arithmetic that
-gives it.
+more and the floor, and RND_MIN_INF half an LSB less and the ceiling. What a node cannot say
+(wrapping round, one signed bit, bit widths by element, more than 24 bits) is the exact arithmetic
+that gives it.
 """
 
 from dataclasses import dataclass
@@ -124,9 +124,7 @@ class Caster:
         fracs = np.asarray(self.op.format.type.frac)
         # Counted at the finest LSB, hence never fewer bits than any element has at its own.
         if width < WIDEST and np.abs(fracs).max() <= 100:
-            return quant(
-                self.sheet, x, self._scale(), max(width, 2), name, signed=True, mode=mode
-            )
+            return quant(self.sheet, x, self._scale(), max(width, 2), name, signed=True, mode=mode)
         element_type(self.layer, 1 << width, int(fracs.max()), int(fracs.min()))
         sheet, scale = self.sheet, self._scale()
         unit = sheet.number(scale, DOUBLE, f"{name}/scale")

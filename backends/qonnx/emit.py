@@ -128,9 +128,7 @@ class _Writer:
             scale = np.asarray(np.ldexp(1.0, -fmt.frac))
             made = name
             if width <= WIDEST and abs(fmt.frac) <= 100:
-                made = quant(
-                    self.sheet, name, scale, width, f"{name}/quant", signed=fmt.signed
-                )
+                made = quant(self.sheet, name, scale, width, f"{name}/quant", signed=fmt.signed)
             self.weights[name] = made
         return self.weights[name]
 
@@ -142,7 +140,9 @@ class _Writer:
         # apart for readers that follow the first axis, as shapes that are computed would not.
         source = self.tensors[self.graph.inputs[0]]
         dtype, own = sheet.dtypes[source], f"{name}/event"
-        rows = sheet.reshape(source, (-1, math.prod(self.graph.types[self.graph.inputs[0]].shape)), own)
+        rows = sheet.reshape(
+            source, (-1, math.prod(self.graph.types[self.graph.inputs[0]].shape)), own
+        )
         one = sheet.integers([0], f"{own}/index")
         first = sheet.node("Gather", [rows, one], f"{own}/first", dtype, axis=1)
         placed = sheet.reshape(first, (-1, *(1 for _ in shape)), f"{own}/placed")

@@ -1,7 +1,8 @@
-"""Reads what `emit` wrote back into the typed graph: names from the metadata, numbers from the file.
+"""Reads what `emit` wrote back into the typed graph.
 
-The graph that is read is written again, and must give the same file: so every node, shape,
-bit width and weight in it is what the graph says.
+Names and operations are those of the metadata, and numbers those of the initializers.
+The graph that is read is written again, and must give the same file: so every node, shape, bit
+width and weight in it is what the graph says.
 """
 
 import json

@@ -107,7 +107,13 @@ def _plain(op_type: str) -> Writer:
 
 
 def _compare(site: Site) -> str:
-    types = {"<": "Less", "<=": "LessOrEqual", ">": "Greater", ">=": "GreaterOrEqual", "==": "Equal"}
+    types = {
+        "<": "Less",
+        "<=": "LessOrEqual",
+        ">": "Greater",
+        ">=": "GreaterOrEqual",
+        "==": "Equal",
+    }
     holds = site.write(types[cast(Compare, site.node.op).relation], site.tensors(), "holds")
     return site.sheet.node("Cast", [holds], site.name, FLOAT, to=int(TensorProto.FLOAT))
 
@@ -295,7 +301,9 @@ def _table(site: Site) -> str:
     raised = site.write("Max", [place, site.number(0.0, x, "zero")], "raised")
     held = site.write("Min", [raised, site.number(float(last), x, "last")], "held")
     index = site.write("Cast", [held], "index", to=int(TensorProto.INT64))
-    return site.sheet.node("Gather", [entries, index], site.name, site.sheet.dtypes[entries], axis=0)
+    return site.sheet.node(
+        "Gather", [entries, index], site.name, site.sheet.dtypes[entries], axis=0
+    )
 
 
 # Movement

@@ -12,6 +12,7 @@ from typing import cast
 
 import numpy as np
 
+from quant.kept.entry import widens
 from quant.kept.fractions import (
     broadcast,
     collapsed,
@@ -27,7 +28,7 @@ from quant.kept.requantise import requantised
 from quant.kept.settle import in_unit, settled, together
 from synth.errors import UnsupportedOp
 from synth.exact import Array
-from synth.ir import Builder, Graph, Node, Op, Origin, Tensor
+from synth.ir import Builder, Graph, Node, Op, Origin
 from synth.ir.ops import (
     Abs,
     Add,
@@ -456,8 +457,7 @@ def _dequantise(context: Context) -> Held | None:
 def _convert(context: Context) -> Held | None:
     """Integers stay what they are as another type, and so does every number in a wider float."""
     held = context.value(0)
-    kinds = [context.graph.types[x] for x in (context.node.inputs[0], context.node.output)]
-    if [isinstance(k, Tensor) and k.dtype for k in kinds] == ["float32", "float64"]:
+    if widens(context.graph, context.node):
         return held
     lsb = held.scale * Fraction(2) ** -context.build.codes(held.code).frac
     whole = [part for part in (lsb, held.offset, held.low, held.high) if part is not None]
