@@ -99,6 +99,10 @@ class _Writer:
 
     def write(self) -> None:
         """Write everything in the order of computation."""
+        for node in self.graph.nodes:
+            if not isinstance(node.op, Cast) and type(node.op) not in WRITERS:
+                layer = self.graph.origins[node.output].layer
+                raise UnsupportedOp(f"layer {layer!r}: QONNX has no form for {node.op.kind}")
         for name, kind in self.graph.types.items():
             if 0 in kind.shape:
                 raise UnsupportedOp(f"value {name!r} is empty: it has the shape {kind.shape}")
@@ -159,9 +163,6 @@ class _Writer:
             x = self.batched(node.inputs[0])
             caster = Caster(self.sheet, node.op, graph.codes(node.inputs[0]), name, layer)
             return caster.write(x)
-        write = WRITERS.get(type(node.op))
-        if write is None:
-            raise UnsupportedOp(f"layer {layer!r}: QONNX has no form for {node.op.kind}")
         operands = [graph.codes(x) for x in node.inputs]
         computed = any(x not in graph.constants for x in node.inputs)
         # Constants are repeated for every event only where nothing else says how many there are.
@@ -171,7 +172,7 @@ class _Writer:
         ]
         dtype = element_type(layer, *_bound(node, operands, graph.codes(name)))
         site = Site(self.sheet, node, operands, graph.codes(name), given, dtype, layer, self)
-        return write(site)
+        return WRITERS[type(node.op)](site)
 
 
 def _bound(node: Node, operands: list[Codes], result: Codes) -> tuple[int, ...]:

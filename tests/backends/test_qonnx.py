@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from onnx import numpy_helper
 
 import synth
@@ -15,20 +15,23 @@ from synth.errors import FormatError, GraphError, UnsupportedOp
 from synth.evaluate import evaluate
 from synth.exact import Array
 from synth.fixed import Overflow, Round
-from synth.ir import Builder, Codes, Graph, Stage, Tensor
-from synth.ir.ops import Relu
+from synth.ir import Builder, Codes, Graph, Origin, Stage, Tensor
+from synth.ir.ops import Relu, Trees
 from synth.ir.serialise import digest
+from tests.forests import add_forest, random_forest
 from tests.projects.models import PART
 from tests.quantised_networks import run_qonnx
 from tests.typed_examples import dense_network, examples, wire
-from tests.typed_graphs import feeds, typed_graphs
+from tests.typed_graphs import KINDS, feeds, typed_graphs
 
 EXAMPLES = examples()
-TOO_WIDE = {"dense_64_bits", "odd_casts", "wide", "table", "trees"}
+TOO_WIDE = {"dense_64_bits", "odd_casts", "wide", "table"}
 """Examples of more than 53 bits."""
 NO_WIRE = {"mul", "element_formats", "shared", "constants"}
 """Examples whose file does not say every wire by one `Quant` node: wider than 24 bits, of bit
 widths by element, of no reader, or read by nothing that has a format."""
+
+NO_TREES = tuple(kind for kind in KINDS if kind != "Trees")
 
 
 def given_as(proto: onnx.ModelProto, values: dict[str, Array]) -> dict[str, Array]:
@@ -58,7 +61,7 @@ def hold(graph: Graph, events: int) -> None:
         np.testing.assert_array_equal(found, value)
 
 
-@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - TOO_WIDE))
+@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - TOO_WIDE - {"trees"}))
 def test_qonnx_computes_as_we_do(name: str) -> None:
     hold(EXAMPLES[name], 40)
 
@@ -69,11 +72,13 @@ def test_what_is_too_wide_is_refused_by_name(name: str) -> None:
         emit(EXAMPLES[name])
 
 
-@given(typed_graphs(wide=False))
+@settings(max_examples=100)
+@given(typed_graphs(kinds=NO_TREES, wide=False))
 def test_random_graphs(graph: Graph) -> None:
     hold(graph, 12)
 
 
+@settings(max_examples=100)
 @given(typed_graphs(most=4))
 def test_random_wide_graphs_are_held_or_refused(graph: Graph) -> None:
     try:
@@ -83,7 +88,7 @@ def test_random_wide_graphs_are_held_or_refused(graph: Graph) -> None:
     hold(graph, 8)
 
 
-@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - TOO_WIDE - NO_WIRE))
+@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - TOO_WIDE - NO_WIRE - {"trees"}))
 def test_a_file_is_converted_like_any_other(name: str, tmp_path: Path) -> None:
     graph, path = EXAMPLES[name], tmp_path / "model.onnx"
     path.write_bytes(emit(graph))
@@ -197,6 +202,16 @@ def test_only_typed_graphs_are_written() -> None:
     build = Builder("floats", Stage.IMPORTED)
     graph = build.graph([build.add(Relu(), build.input("x", Tensor((3,))))])
     with pytest.raises(GraphError, match="has no number formats"):
+        emit(graph)
+
+
+def test_trees_are_refused_by_name() -> None:
+    build = Builder("trees", Stage.TYPED)
+    x = build.input("x", Codes.full((3,), wire("fixed<6,3>")))
+    forest = random_forest(np.random.default_rng(0), 3, -32, 31, trees=4, depth=4, outputs=1)
+    operands = add_forest(build, forest, steps=3, leaves=3, base=2, layer="trees")
+    graph = build.graph([build.add(Trees(), x, *operands, origin=Origin("trees"))])
+    with pytest.raises(UnsupportedOp, match=r"layer 'trees': QONNX has no form for Trees"):
         emit(graph)
 
 
