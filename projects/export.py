@@ -13,7 +13,7 @@ from synth.ir import Graph
 __all__ = ["FORMS", "export", "read_qonnx"]
 
 
-def _conifer(graph: Graph, modes: Mapping[str, Modes]) -> bytes:
+def _conifer(graph: Graph, _: Mapping[str, Modes]) -> bytes:
     return conifer_json(graph).encode()
 
 

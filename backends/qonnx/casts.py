@@ -1,9 +1,9 @@
 """Number formats as `Quant` nodes.
 
 A format with one bit width and saturation is one node. RND has no name in QONNX: it is half an LSB
-more and the floor, and RND_MIN_INF half an LSB less and the ceiling. What a node cannot say (wrapping
-round, one signed bit, bit widths by element, more than 24 bits) is the exact arithmetic that
-gives it.
+more and the floor, and RND_MIN_INF half an LSB less and the ceiling. What a node cannot say
+(wrapping round, one signed bit, bit widths by element, more than 24 bits) is the exact arithmetic
+that gives it.
 """
 
 from dataclasses import dataclass

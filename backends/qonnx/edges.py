@@ -25,6 +25,10 @@ _QUANT_MODES = {
     Round.RND: "FLOOR",
     Round.RND_MIN_INF: "CEIL",
 }
+_DIVIDES = frozenset([Round.TRN, Round.TRN_ZERO, Round.RND_CONV])
+"""Roundings of a quotient to which nothing is added before."""
+_ANY = 45
+"""Bits of a number that arrives from outside; float64 holds it with some bits to spare."""
 _HALVES = {Round.RND: 0.5, Round.RND_MIN_INF: -0.5}
 
 
@@ -40,9 +44,13 @@ def write_input(sheet: Sheet, graph: Graph, name: str, modes: tuple[Round, Overf
         twice = _halves_up(sheet, name, kind.format)
         if twice is not None:
             return twice
-    # As if a wide number arrived: one bit finer than the wire, and beyond its range.
-    wide = Codes(kind.shape, fmt, Interval(kind.interval.lo * 2 - 1, kind.interval.hi * 2 + 1))
-    finer = replace(wide, format=replace(fmt, frac=fmt.frac + 1))
+    # As if a number of any size arrived, one bit finer than the wire. What divides exactly in
+    # float32, and saturates, needs no more bits than the wire.
+    plain = modes[0] in _DIVIDES and modes[1] in (Overflow.SAT, Overflow.SAT_SYM)
+    bound = 4 * kind.interval.magnitude + 4
+    bound = bound if plain else max(bound, 1 << _ANY)
+    ends = (np.full(kind.shape, end, object) for end in (-bound, bound))
+    finer = Codes(kind.shape, replace(fmt, frac=fmt.frac + 1), Interval(*ends))
     return Caster(sheet, Cast(Format(kind.format, *modes)), finer, made, layer).write(name)
 
 

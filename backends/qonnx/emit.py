@@ -5,6 +5,7 @@ the file as they are in the graph, as real numbers, and are laid out for ONNX's 
 What ONNX cannot say (origins, operations, exact scales) is kept beside it, in the metadata.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from onnx import ModelProto, StringStringEntryProto, TensorProto, helper
 from backends.qonnx.annotations import annotations
 from backends.qonnx.casts import WIDEST, Caster, quant
 from backends.qonnx.edges import write_input, write_output
-from backends.qonnx.sheet import GENERAL, Sheet, element_type, reals
+from backends.qonnx.sheet import DOUBLE, FLOAT, GENERAL, Sheet, element_type, reals
 from backends.qonnx.writers import WRITERS, Site
 from synth.errors import GraphError, UnsupportedOp
 from synth.fixed import Fixed, Overflow, Round
@@ -53,15 +54,14 @@ def emit(graph: Graph, modes: Modes | None = None) -> bytes:
     proto = model(graph, modes or {})
     if proto.ByteSize() > _LARGEST:
         raise UnsupportedOp(f"{graph} takes {proto.ByteSize()} bytes, and ONNX files hold 2 GiB")
-    return proto.SerializeToString(deterministic=True)
+    return bytes(proto.SerializeToString(deterministic=True))
 
 
 def model(graph: Graph, modes: Modes) -> ModelProto:
     """Return the file as protobuf; see `emit`."""
     if graph.stage is not Stage.TYPED:
         raise GraphError(f"{graph} has no number formats: QONNX is written of typed graphs")
-    inputs, outputs = _Writer(graph, modes), []
-    writer = inputs
+    writer, outputs = _Writer(graph, modes), []
     writer.write()
     for name in graph.outputs:
         made = write_output(writer.sheet, graph, name, writer.batched(name))
@@ -99,6 +99,10 @@ class _Writer:
 
     def write(self) -> None:
         """Write everything in the order of computation."""
+        for node in self.graph.nodes:
+            if not isinstance(node.op, Cast) and type(node.op) not in WRITERS:
+                layer = self.graph.origins[node.output].layer
+                raise UnsupportedOp(f"layer {layer!r}: QONNX has no form for {node.op.kind}")
         for name, kind in self.graph.types.items():
             if 0 in kind.shape:
                 raise UnsupportedOp(f"value {name!r} is empty: it has the shape {kind.shape}")
@@ -136,12 +140,21 @@ class _Writer:
         sheet, shape = self.sheet, self.graph.types[name].shape
         if not self.graph.inputs:
             raise UnsupportedOp(f"{self.graph} has no inputs, hence no events")
-        events = sheet.node("Shape", [self.graph.inputs[0]], f"{name}/input_shape")
-        ends = [sheet.integers([n], f"{name}/{role}") for n, role in ((0, "first"), (1, "last"))]
-        count = sheet.node("Slice", [events, *ends], f"{name}/events")
-        own = sheet.integers(shape, f"{name}/own_shape")
-        target = sheet.node("Concat", [count, own], f"{name}/shape", axis=0)
-        return sheet.node("Expand", [name, target], f"{name}/repeated", sheet.dtypes[name])
+        # Zero times an element of each event, and the constant: plain arithmetic keeps the events
+        # apart for readers that follow the first axis, as shapes that are computed would not.
+        source = self.tensors[self.graph.inputs[0]]
+        dtype, own = sheet.dtypes[source], f"{name}/event"
+        rows = sheet.reshape(
+            source, (-1, math.prod(self.graph.types[self.graph.inputs[0]].shape)), own
+        )
+        one = sheet.integers([0], f"{own}/index")
+        first = sheet.node("Gather", [rows, one], f"{own}/first", dtype, axis=1)
+        placed = sheet.reshape(first, (-1, *(1 for _ in shape)), f"{own}/placed")
+        zero = sheet.number(0.0, dtype, f"{own}/zero")
+        nothing = sheet.node("Mul", [placed, zero], f"{own}/nothing", dtype)
+        wide = DOUBLE if DOUBLE in (dtype, sheet.dtypes[name]) else FLOAT
+        both = [sheet.as_type(x, wide) for x in (nothing, name)]
+        return sheet.node("Add", both, f"{name}/repeated", wide)
 
     def _node(self, node: Node) -> str:
         graph, name = self.graph, node.output
@@ -150,9 +163,6 @@ class _Writer:
             x = self.batched(node.inputs[0])
             caster = Caster(self.sheet, node.op, graph.codes(node.inputs[0]), name, layer)
             return caster.write(x)
-        write = WRITERS.get(type(node.op))
-        if write is None:
-            raise UnsupportedOp(f"layer {layer!r}: QONNX has no form for {node.op.kind}")
         operands = [graph.codes(x) for x in node.inputs]
         computed = any(x not in graph.constants for x in node.inputs)
         # Constants are repeated for every event only where nothing else says how many there are.
@@ -162,7 +172,7 @@ class _Writer:
         ]
         dtype = element_type(layer, *_bound(node, operands, graph.codes(name)))
         site = Site(self.sheet, node, operands, graph.codes(name), given, dtype, layer, self)
-        return write(site)
+        return WRITERS[type(node.op)](site)
 
 
 def _bound(node: Node, operands: list[Codes], result: Codes) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
-"""Reads what `emit` wrote back into the typed graph: names from the metadata, numbers from the file.
+"""Reads what `emit` wrote back into the typed graph.
 
-The graph that is read is written again, and must give the same file: so every node, shape,
-bit width and weight in it is what the graph says.
+Names and operations are those of the metadata, and numbers those of the initializers.
+The graph that is read is written again, and must give the same file: so every node, shape, bit
+width and weight in it is what the graph says.
 """
 
 import json
@@ -58,10 +59,12 @@ def _parsed(source: str | Path | bytes) -> ModelProto:
         raise FormatError(f"{str(source)!r} may not be read: {error.strerror}") from None
     if len(data) > _LARGEST:
         raise FormatError(f"a file of {len(data)} bytes is no ONNX model")
+    proto = ModelProto()
     try:
-        return ModelProto.FromString(data)
+        proto.ParseFromString(data)
     except DecodeError:
         raise FormatError("the file is no ONNX model, or is cut off") from None
+    return proto
 
 
 def _weights(text: str, tensors: Mapping[str, TensorProto]) -> bytes:

@@ -1,5 +1,6 @@
 """One writer for each operation: nodes that compute the same real numbers."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -155,76 +156,98 @@ def _operand(site: Site, position: int) -> str:
     return site.sheet.as_type(given, DOUBLE if wide else FLOAT)
 
 
+@dataclass(frozen=True)
+class _Images:
+    """The operand of a window as [events, *image], with one spatial axis for what stands before."""
+
+    site: Site
+    x: str
+    window: Window
+    image: tuple[int, ...]
+
+    @classmethod
+    def of(cls, site: Site, window: Window, x: str) -> "_Images":
+        """Make the axes before the spatial ones a single one, over which windows have size 1."""
+        shape, rank = site.operands[0].shape, len(window.kernel)
+        before = shape[: -rank - 1]
+        if not before:
+            return cls(site, x, window, shape)
+        image = (math.prod(before), *shape[-rank - 1 :])
+        ones, none = (1,), ((0, 0),)
+        wider = Window(
+            ones + window.kernel, ones + window.strides, ones + window.dilations,
+            none + window.pads,
+        )  # fmt: skip
+        return cls(site, site.sheet.reshape(x, (-1, *image), f"{site.name}/images"), wider, image)
+
+    @property
+    def rank(self) -> int:
+        """The number of spatial axes."""
+        return len(self.window.kernel)
+
+    @property
+    def wide(self) -> bool:
+        """Whether ONNX's own operators do not take it: runtimes have them up to rank 3."""
+        return self.rank > 3
+
+    def operator(self, op_type: str, others: list[str], **attributes: Any) -> str:
+        """Add an operator of ONNX's that has its channels first; the result has them last again."""
+        sheet, name, window = self.site.sheet, self.site.name, self.window
+        order = (0, self.rank + 1, *range(1, self.rank + 1))
+        first = sheet.transpose(self.x, order, f"{name}/channels_first")
+        ends = [pad[i] for i in (0, 1) for pad in window.pads]
+        made = self.site.write(
+            op_type, [first, *others], "windows", kernel_shape=list(window.kernel),
+            strides=list(window.strides), dilations=list(window.dilations), pads=ends,
+            **attributes,
+        )  # fmt: skip
+        return sheet.transpose(made, (0, *range(2, self.rank + 2), 1), f"{name}/channels_last")
+
+    def positions(self) -> Array:
+        """Return, for each window [outs, kernel, c], positions from 1, and 0 for padding."""
+        numbers = np.arange(1, math.prod(self.image) + 1).reshape(1, *self.image)
+        view = patches(numbers, self.window, fill=0)
+        return np.asarray(view.reshape(-1, math.prod(self.window.kernel), self.image[-1]))
+
+    def gathered(self, positions: Array) -> str:
+        """Gather [events, *positions] from images with one zero before their elements."""
+        site = self.site
+        flat = site.sheet.reshape(self.x, (-1, math.prod(self.image)), f"{site.name}/flat")
+        padded = site.write("Pad", [flat, site.integers([0, 1, 0, 0], "zero")], "padded")
+        index = site.sheet.constant(positions.astype(np.int64), f"{site.name}/positions")
+        return site.write("Gather", [padded, index], "windows", axis=1)
+
+
 def _conv(site: Site) -> str:
     op = cast(Conv, site.node.op)
     x, w = _operand(site, 0), _operand(site, 1)
-    rank, bias = len(op.window.kernel), len(site.given) == 3
-    if site.sheet.dtypes[x] == DOUBLE or rank > 3:
-        made = _conv_by_windows(site, op, x, w)
+    images, bias = _Images.of(site, op.window, x), len(site.given) == 3
+    if site.sheet.dtypes[x] == DOUBLE or images.wide:
+        made = _conv_by_windows(images, op.groups, w)
     else:
-        kernel = site.sheet.transpose(w, (rank + 1, rank, *range(rank)), f"{site.name}/kernel")
-        made = _windowed(site, op.window, x, "Conv", [kernel], group=op.groups)
-    made = _back(site, made, "" if not bias else "product")
+        rank, name = images.rank, f"{site.name}/kernel"
+        if rank > len(op.window.kernel):
+            w = site.sheet.reshape(w, (1, *site.operands[1].shape), f"{name}_images")
+        kernel = site.sheet.transpose(w, (rank + 1, rank, *range(rank)), name)
+        made = images.operator("Conv", [kernel], group=op.groups)
+    made = _back(site, made, "product" if bias else "")
     return site.write("Add", [made, _operand(site, 2)]) if bias else made
 
 
 def _back(site: Site, x: str, role: str) -> str:
-    """Give a result [-1, *out, c] the axes that stand before the spatial ones."""
+    """Give a result its own axes behind that of the events."""
     name = f"{site.name}/{role}" if role else site.name
     return site.sheet.reshape(x, (-1, *site.result.shape), name)
 
 
-def _lead(site: Site, window: Window, x: str) -> str:
-    """Return the operand as [-1, *spatial, c]."""
-    shape, rank = site.operands[0].shape, len(window.kernel)
-    if len(shape) == rank + 1:
-        return x
-    return site.sheet.reshape(x, (-1, *shape[-rank - 1 :]), f"{site.name}/images")
-
-
-def _windowed(
-    site: Site, window: Window, x: str, op_type: str, others: list[str], **attributes: Any
-) -> str:
-    """Add an operator of ONNX's that has its channels first; the result has them last again."""
-    rank = len(window.kernel)
-    first = site.sheet.transpose(
-        _lead(site, window, x), (0, rank + 1, *range(1, rank + 1)), f"{site.name}/channels_first"
-    )
-    ends = [pad[i] for i in (0, 1) for pad in window.pads]
-    made = site.write(
-        op_type, [first, *others], "windows", kernel_shape=list(window.kernel),
-        strides=list(window.strides), dilations=list(window.dilations), pads=ends, **attributes,
-    )  # fmt: skip
-    order = (0, *range(2, rank + 2), 1)
-    return site.sheet.transpose(made, order, f"{site.name}/channels_last")
-
-
-def _positions(site: Site, window: Window) -> Array:
-    """Return, for each window [outs, kernel, c], positions from 1 in one image, 0 for padding."""
-    rank = len(window.kernel)
-    image = site.operands[0].shape[-rank - 1 :]
-    view = patches(np.arange(1, np.prod(image) + 1).reshape(1, *image), window, fill=0)
-    return np.asarray(view.reshape(-1, int(np.prod(window.kernel)), image[-1]))
-
-
-def _gathered(site: Site, window: Window, x: str, positions: Array) -> str:
-    """Gather [-1, *positions] from images with one zero before their elements."""
-    size = int(np.prod(site.operands[0].shape[-len(window.kernel) - 1 :]))
-    flat = site.sheet.reshape(x, (-1, size), f"{site.name}/flat")
-    pads = site.integers([0, 1, 0, 0], "zero")
-    padded = site.write("Pad", [flat, pads], "padded")
-    index = site.sheet.constant(positions.astype(np.int64), f"{site.name}/positions")
-    return site.write("Gather", [padded, index], "windows", axis=1)
-
-
-def _conv_by_windows(site: Site, op: Conv, x: str, w: str) -> str:
+def _conv_by_windows(images: _Images, groups: int, w: str) -> str:
     """Write a convolution as a product of matrices: ONNX's runtimes convolve in float32 only."""
-    groups, m = op.groups, site.result.shape[-1]
-    positions = _positions(site, op.window)
+    site, m = images.site, images.site.result.shape[-1]
+    positions = images.positions()
     outs, taps, channels = positions.shape
     terms = taps * channels // groups
     by_group = positions.reshape(outs, taps, groups, -1).transpose(2, 0, 1, 3)
-    windows = _gathered(site, op.window, x, by_group.reshape(groups, outs, terms))
+    windows = images.gathered(by_group.reshape(groups, outs, terms))
     name = f"{site.name}/kernel"
     flat = site.sheet.reshape(w, (terms, groups, m // groups), f"{name}_rows")
     kernels = site.sheet.transpose(flat, (1, 0, 2), name)
@@ -233,32 +256,27 @@ def _conv_by_windows(site: Site, op: Conv, x: str, w: str) -> str:
 
 
 def _sum_pool(site: Site) -> str:
-    site = _repeated(site)
-    window = cast(SumPool, site.node.op).window
     x = site.tensors()[0]
+    images = _Images.of(site, cast(SumPool, site.node.op).window, x)
     channels = site.result.shape[-1]
-    if site.sheet.dtypes[x] == DOUBLE or len(window.kernel) > 3:
-        found = _gathered(site, window, x, _positions(site, window))
-        axes = site.integers([2], "axes")
-        made = site.write("ReduceSum", [found, axes], "sums", keepdims=0)
-    else:
-        ones = site.number(np.ones((channels, 1, *window.kernel)), x, "ones")
-        made = _windowed(site, window, x, "Conv", [ones], group=channels)
-    return _back(site, made, "")
+    if site.sheet.dtypes[x] == DOUBLE or images.wide:
+        found, axes = images.gathered(images.positions()), site.integers([2], "axes")
+        return _back(site, site.write("ReduceSum", [found, axes], "sums", keepdims=0), "")
+    ones = site.number(np.ones((channels, 1, *images.window.kernel)), x, "ones")
+    return _back(site, images.operator("Conv", [ones], group=channels), "")
 
 
 def _max_pool(site: Site) -> str:
-    site = _repeated(site)
-    window = cast(MaxPool, site.node.op).window
-    x = site.tensors()[0]
+    images = _Images.of(site, cast(MaxPool, site.node.op).window, site.tensors()[0])
+    window = images.window
     usual = all(max(pad) < k for pad, k in zip(window.pads, window.kernel, strict=True))
-    if usual and len(window.kernel) <= 3:
-        return _back(site, _windowed(site, window, x, "MaxPool", []), "")
+    if usual and not images.wide:
+        return _back(site, images.operator("MaxPool", []), "")
     # Padding never wins: an element of the window stands in its place.
-    positions = _positions(site, window)
+    positions = images.positions()
     held = np.where(positions == 0, positions.max(axis=1, keepdims=True), positions)
-    found = _gathered(site, window, x, held)
-    return _back(site, site.write("ReduceMax", [found], "most", axes=[2], keepdims=0), "")
+    made = site.write("ReduceMax", [images.gathered(held)], "most", axes=[2], keepdims=0)
+    return _back(site, made, "")
 
 
 def _reduce(site: Site) -> str:

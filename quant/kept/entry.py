@@ -20,6 +20,7 @@ from synth.ir import Graph, Node
 from synth.ir.ops import (
     Abs,
     Add,
+    Convert,
     Dequantise,
     Div,
     Maximum,
@@ -34,7 +35,7 @@ from synth.ir.ops import (
 )
 from synth.ir.scale import Scale
 
-__all__ = ["Entry", "absorbed", "is_quantised", "reaches_quantiser"]
+__all__ = ["Entry", "absorbed", "is_quantised", "reaches_quantiser", "widens"]
 
 _MODES = frozenset(mode.value for mode in Round)
 _WIDEST = 32
@@ -78,11 +79,21 @@ def reaches_quantiser(graph: Graph, readers: Mapping[str, list[Node]], name: str
         computed = [x for x in node.inputs if x not in graph.constants]
         if not isinstance(node.op, _EXACT) or len(computed) != 1:
             return False
+        if isinstance(node.op, Convert) and not widens(graph, node):
+            return False
         name = node.output
     return False
 
 
-_EXACT = Movement | Mul | Add | Sub | Div | Relu | Maximum | Minimum | Neg | Abs | Select
+def widens(graph: Graph, node: Node) -> bool:
+    """Whether a node brings float32 into float64, in which every number stays what it is."""
+    if not isinstance(node.op, Convert):
+        return False
+    names = (node.inputs[0], node.output)
+    return [graph.tensor(name).dtype for name in names] == ["float32", "float64"]
+
+
+_EXACT = Convert | Movement | Mul | Add | Sub | Div | Relu | Maximum | Minimum | Neg | Abs | Select
 
 
 def _entry(graph: Graph, readers: Mapping[str, list[Node]], name: str) -> Entry | None:
@@ -102,6 +113,8 @@ def _entry(graph: Graph, readers: Mapping[str, list[Node]], name: str) -> Entry 
             return _wire(graph, node, factor, shift, before)
         if isinstance(node.op, Movement) and len(node.inputs) == 1:
             moved = True
+        elif widens(graph, node):
+            pass
         else:
             step = _affine(graph, node)
             if step is None:

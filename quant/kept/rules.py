@@ -12,6 +12,7 @@ from typing import cast
 
 import numpy as np
 
+from quant.kept.entry import widens
 from quant.kept.fractions import (
     broadcast,
     collapsed,
@@ -454,8 +455,10 @@ def _dequantise(context: Context) -> Held | None:
 
 
 def _convert(context: Context) -> Held | None:
-    """Integers stay what they are as another type."""
+    """Integers stay what they are as another type, and so does every number in a wider float."""
     held = context.value(0)
+    if widens(context.graph, context.node):
+        return held
     lsb = held.scale * Fraction(2) ** -context.build.codes(held.code).frac
     whole = [part for part in (lsb, held.offset, held.low, held.high) if part is not None]
     if held.function is not None or any(v.denominator != 1 for part in whole for v in part.flat):

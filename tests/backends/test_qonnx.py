@@ -1,0 +1,219 @@
+"""QONNX as an export: run by qonnx's own executor, read back, and converted like any other file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from onnx import numpy_helper
+
+import synth
+from backends.qonnx import emit, read
+from synth.errors import FormatError, GraphError, UnsupportedOp
+from synth.evaluate import evaluate
+from synth.exact import Array
+from synth.fixed import Overflow, Round
+from synth.ir import Builder, Codes, Graph, Origin, Stage, Tensor
+from synth.ir.ops import Relu, Trees
+from synth.ir.serialise import digest
+from tests.forests import add_forest, random_forest
+from tests.projects.models import PART
+from tests.quantised_networks import run_qonnx
+from tests.typed_examples import dense_network, examples, wire
+from tests.typed_graphs import KINDS, feeds, typed_graphs
+
+EXAMPLES = examples()
+TOO_WIDE = {"dense_64_bits", "odd_casts", "wide", "table"}
+"""Examples of more than 53 bits."""
+NO_WIRE = {"mul", "element_formats", "shared", "constants"}
+"""Examples whose file does not say every wire by one `Quant` node: wider than 24 bits, of bit
+widths by element, of no reader, or read by nothing that has a format."""
+
+NO_TREES = tuple(kind for kind in KINDS if kind != "Trees")
+
+
+def given_as(proto: onnx.ModelProto, values: dict[str, Array]) -> dict[str, Array]:
+    """Return values in the element types that a file's inputs declare."""
+    kinds = {
+        x.name: onnx.helper.tensor_dtype_to_np_dtype(x.type.tensor_type.elem_type)
+        for x in proto.graph.input
+    }
+    return {name: values[name].astype(kind) for name, kind in kinds.items()}
+
+
+def expected(graph: Graph, codes: dict[str, Array]) -> list[Array]:
+    events = len(next(iter(codes.values())))
+    found = evaluate(graph, codes)
+    values = [graph.decode(name, found[name]) for name in graph.outputs]
+    return [np.broadcast_to(value, (events, *value.shape[1:])) for value in values]
+
+
+def hold(graph: Graph, events: int) -> None:
+    """Compare qonnx's executor with `evaluate`, and the file with the graph."""
+    data = emit(graph)
+    assert digest(read(data)) == digest(graph)
+    codes, proto = feeds(graph, events), onnx.load_from_string(data)
+    values = {name: graph.decode(name, code) for name, code in codes.items()}
+    results = run_qonnx(proto, given_as(proto, values)).values()
+    for found, value in zip(results, expected(graph, codes), strict=True):
+        np.testing.assert_array_equal(found, value)
+
+
+@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - TOO_WIDE - {"trees"}))
+def test_qonnx_computes_as_we_do(name: str) -> None:
+    hold(EXAMPLES[name], 40)
+
+
+@pytest.mark.parametrize("name", sorted(TOO_WIDE))
+def test_what_is_too_wide_is_refused_by_name(name: str) -> None:
+    with pytest.raises(UnsupportedOp, match=r"computes with \d+ bits .* QONNX hold 53"):
+        emit(EXAMPLES[name])
+
+
+@settings(max_examples=100)
+@given(typed_graphs(kinds=NO_TREES, wide=False))
+def test_random_graphs(graph: Graph) -> None:
+    hold(graph, 12)
+
+
+@settings(max_examples=100)
+@given(typed_graphs(most=4))
+def test_random_wide_graphs_are_held_or_refused(graph: Graph) -> None:
+    try:
+        emit(graph)
+    except UnsupportedOp:
+        return
+    hold(graph, 8)
+
+
+@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - TOO_WIDE - NO_WIRE - {"trees"}))
+def test_a_file_is_converted_like_any_other(name: str, tmp_path: Path) -> None:
+    graph, path = EXAMPLES[name], tmp_path / "model.onnx"
+    path.write_bytes(emit(graph))
+    project = synth.convert(path, part=PART, output_dir=tmp_path / "project")
+    codes = feeds(graph, 40)
+    values = {name: graph.decode(name, code) for name, code in codes.items()}
+    found = project.predict(values)
+    results = list(found.values()) if isinstance(found, dict) else [found]
+    for result, value in zip(results, expected(graph, codes), strict=True):
+        np.testing.assert_array_equal(result, value)
+
+
+@pytest.mark.parametrize("rounding", list(Round))
+@pytest.mark.parametrize("overflow", list(Overflow))
+def test_any_float_enters_as_in_predict(rounding: Round, overflow: Overflow) -> None:
+    build = Builder("wires", Stage.TYPED)
+    x = build.input("x", Codes.full((400,), wire("fixed<7,3>")))
+    graph = build.graph([build.add(Relu(), x)])
+    rng = np.random.default_rng(0)
+    ties = (np.arange(-80, 80) + 0.5) / 16
+    near = np.nextafter(ties.astype(np.float32), np.float32(0))
+    values = np.concatenate([ties, near, rng.uniform(-6, 6, 80)]).astype(np.float32)[None]
+    codes = graph.encode("x", values, rounding, overflow)
+    proto = onnx.load_from_string(emit(graph, {"x": (rounding, overflow)}))
+    (found,) = run_qonnx(proto, {"x": values}).values()
+    np.testing.assert_array_equal(found, expected(graph, {"x": codes})[0])
+
+
+def test_scales_stand_at_the_edges(tmp_path: Path) -> None:
+    proto = onnx.parser.parse_model("""
+        <ir_version: 8, opset_import: ["" : 13, "qonnx.custom_op.general" : 1]>
+        scaled (float[n, 4] x) => (float[n, 3] y)
+        <float s = {0.3}, float z = {3.0}, float b = {6.0}, float t = {0.07}, float o = {0.0},
+         float[4, 3] w = {1., -2., 3., 4., 5., -6., 7., 8., -9., 1., 2., 3.}> {
+          q = qonnx.custom_op.general.Quant<signed=1, narrow=0, rounding_mode="ROUND">(x, s, z, b)
+          p = MatMul(q, w)
+          y = qonnx.custom_op.general.Quant<signed=1, narrow=1, rounding_mode="ROUND">(p, t, o, b)
+        }""")
+    project = synth.convert(proto, part=PART, output_dir=tmp_path / "project")
+    assert set(project.graph.scales)
+    path = project.export("qonnx", tmp_path / "model.onnx")
+    assert digest(read(path)) == digest(project.graph)
+    x = np.random.default_rng(0).uniform(-12, 12, (500, 4)).astype(np.float32)
+    (found,) = run_qonnx(onnx.load(path), {"x": x}).values()
+    np.testing.assert_array_equal(found, project.predict(x))
+
+
+def weight(proto: onnx.ModelProto) -> None:
+    (tensor,) = (t for t in proto.graph.initializer if t.name == "fc1.weight")
+    value = numpy_helper.to_array(tensor).copy()
+    value[0, 0] += 1
+    tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+
+
+def off_grid(proto: onnx.ModelProto) -> None:
+    (tensor,) = (t for t in proto.graph.initializer if t.name == "fc1.weight")
+    value = numpy_helper.to_array(tensor) * np.float32(1.01)
+    tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+
+
+def width(proto: onnx.ModelProto) -> None:
+    tensor = next(t for t in proto.graph.initializer if t.name.endswith("/bits"))
+    tensor.CopyFrom(numpy_helper.from_array(np.array(5, np.float32), tensor.name))
+
+
+def rounding(proto: onnx.ModelProto) -> None:
+    node = next(n for n in proto.graph.node if n.op_type == "Quant")
+    next(a for a in node.attribute if a.name == "rounding_mode").s = b"CEIL"
+
+
+def node_lost(proto: onnx.ModelProto) -> None:
+    del proto.graph.node[-1]
+
+
+def metadata(proto: onnx.ModelProto) -> None:
+    (entry,) = (e for e in proto.metadata_props if e.key == "synth.graph")
+    entry.value = entry.value.replace('"Relu"', '"Abs"', 1)
+
+
+def cut(proto: onnx.ModelProto) -> None:
+    (entry,) = (e for e in proto.metadata_props if e.key == "synth.graph")
+    entry.value = entry.value[:40]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [weight, off_grid, width, rounding, node_lost, metadata, cut],
+    ids=lambda f: f.__name__,
+)
+def test_a_changed_file_is_refused(change: Callable[[onnx.ModelProto], None]) -> None:
+    proto = onnx.load_from_string(emit(dense_network((4, 5, 2))))
+    assert digest(read(proto.SerializeToString())) == digest(dense_network((4, 5, 2)))
+    change(proto)
+    words = "was changed since synth wrote it|is off its grid|metadata is damaged"
+    with pytest.raises(FormatError, match=words):
+        read(proto.SerializeToString())
+
+
+def test_what_is_no_file_of_ours_is_refused(tmp_path: Path) -> None:
+    other = onnx.load_from_string(emit(dense_network((4, 2))))
+    other.producer_name = "another"
+    with pytest.raises(FormatError, match=r"no typed graph of synth's, .* with synth\.convert"):
+        read(other.SerializeToString())
+    with pytest.raises(FormatError, match="no ONNX model, or is cut off"):
+        read(emit(dense_network((4, 2)))[:-7])
+    with pytest.raises(FormatError, match="may not be read"):
+        read(tmp_path / "nothing.onnx")
+
+
+def test_only_typed_graphs_are_written() -> None:
+    build = Builder("floats", Stage.IMPORTED)
+    graph = build.graph([build.add(Relu(), build.input("x", Tensor((3,))))])
+    with pytest.raises(GraphError, match="has no number formats"):
+        emit(graph)
+
+
+def test_trees_are_refused_by_name() -> None:
+    build = Builder("trees", Stage.TYPED)
+    x = build.input("x", Codes.full((3,), wire("fixed<6,3>")))
+    forest = random_forest(np.random.default_rng(0), 3, -32, 31, trees=4, depth=4, outputs=1)
+    operands = add_forest(build, forest, steps=3, leaves=3, base=2, layer="trees")
+    graph = build.graph([build.add(Trees(), x, *operands, origin=Origin("trees"))])
+    with pytest.raises(UnsupportedOp, match=r"layer 'trees': QONNX has no form for Trees"):
+        emit(graph)
+
+
+def test_the_same_graph_gives_the_same_bytes() -> None:
+    assert emit(dense_network()) == emit(dense_network())
