@@ -215,8 +215,10 @@ class RootSource:
         """Bytes of x, y and w of one event."""
         wanted = self.wanted
         numbers = sum(self._columns[name].size for name in wanted.branches)
-        more = self._columns[wanted.target].size if wanted.target else 1
-        return numbers * wanted.dtype.itemsize + 8 * (more + 1)
+        labels = self.entries[0].label is not None
+        target = self._columns[wanted.target].size if wanted.target else int(labels)
+        weight = wanted.weights is not None or bool(self._class_weights)
+        return numbers * wanted.dtype.itemsize + 8 * (target + weight)
 
     def chunks(self, wanted: int, most: int) -> list[Chunk]:
         """Return clusters, joined up to `wanted` events, and cut where they exceed `most`."""

@@ -233,7 +233,7 @@ def test_batches_go_to_other_processes(path: Path) -> None:
 def test_chunks_end_with_clusters_where_memory_allows(path: Path) -> None:
     roomy = root_batches(path, "events", ["pt"], batch_size=10, memory=20_000)
     assert {c.start % PER for c in roomy._chunks} == {0}
-    tight = root_batches(path, "events", ["pt"], batch_size=10, memory=5_000)
+    tight = root_batches(path, "events", ["pt"], batch_size=10, memory=1_000)
     assert max(c.count for c in tight._chunks) < PER / 2
 
 
