@@ -33,17 +33,24 @@ _LANDINGS = 12
 _WORST_LOSS = 1.0
 _ELEMENTS = 1 << 23
 """Elements of all values of the events that judge a step."""
+_FRESH = 10
+"""Steps after which every score is measured again. What was measured before does not outlive a
+search that stops; so one that goes on begins there, and takes the same path."""
 _TINY = 1e-7
 """A loss below which differences are chance."""
 
 
 @dataclass(frozen=True)
 class Stop:
-    """A point on the path: levels, their cost, and the loss before any training."""
+    """A point on the path: levels, their cost, and the loss before any training.
+
+    A landing lies beside the path: no step goes on from it.
+    """
 
     levels: Levels
     cost: float
     loss: float
+    landing: bool = False
 
 
 def descend(
@@ -81,14 +88,19 @@ class _Walk:
         self.within = within
         self.problem, self.cost, self.sketch = problem, cost, Sketch(problem)
         self._events()
-        self.path = list(known)
-        self.levels = dict(known[-1].levels) if known else self._fine()
-        self._settle()
-        if not known:
+        self.path = _begun(known)
+        self.levels = dict(self.path[-1].levels) if self.path else self._fine()
+        self._measure()
+        if not self.path:
             self.path.append(Stop(dict(self.levels), self.now, self.loss))
+        self._steps = sum(not stop.landing for stop in self.path) - 1
+
+    def _measure(self) -> None:
+        """Compute everything, and every score, for the levels as they are."""
+        self._settle()
         self._stamp = 0
         self._queue: list[tuple[float, int, int, float]] = []
-        for index in range(len(problem.variables)):
+        for index in range(len(self.problem.variables)):
             self._push(index)
 
     def _events(self) -> None:
@@ -141,8 +153,12 @@ class _Walk:
             self._move(name, size)
             if landing is not None and before > self.within >= self.now:
                 self.path.append(landing)
+            self._steps += 1
             self._stamp += 1
-            self._push(index)
+            if self._steps % _FRESH == 0:
+                self._measure()
+            else:
+                self._push(index)
             self.path.append(Stop(dict(self.levels), self.now, self.loss))
             return self.loss < _WORST_LOSS
         return False
@@ -162,7 +178,7 @@ class _Walk:
                     found.append((loss, cost, other, levels))
                     break
         loss, cost, _, levels = min(found, key=lambda one: one[:3])
-        return Stop(levels, cost, loss)
+        return Stop(levels, cost, loss, landing=True)
 
     def _push(self, index: int) -> None:
         name = self.problem.variables[index]
@@ -204,3 +220,9 @@ class _Walk:
         self.levels[name] = level
         self.loss = self.target.value(self.values)
         self.now = self.cost(self.sketch.design(self.levels))
+
+
+def _begun(known: list[Stop]) -> list[Stop]:
+    """Return the part of a path up to the last stop at which every score was measured."""
+    walked = [position for position, stop in enumerate(known) if not stop.landing]
+    return known[: walked[(len(walked) - 1) // _FRESH * _FRESH] + 1] if walked else []

@@ -219,7 +219,7 @@ class _Search:
     def _save(self) -> None:
         if self.file is None:
             return
-        path = [[dict(s.levels), s.cost, s.loss] for s in self.path]
+        path = [[dict(s.levels), s.cost, s.loss, s.landing] for s in self.path]
         points = {
             str(i): {"choice": choice_to(p.choice), "costs": dict(p.costs)}
             for i, p in self.found.items()
