@@ -25,6 +25,7 @@ from synth.ir.ops import (
     Minimum,
     Mul,
     PRelu,
+    Quantise,
     Reduce,
     Relu,
     Select,
@@ -57,15 +58,17 @@ def _exponentials(
     """Return ``d = x - max x``, ``exp d``, and how to add a function of the sum of ``exp d``."""
     most = work.part(node, Reduce("max", axes), x, role="max")
     shifted = work.part(node, Sub(), x, most, role="shifted")
-    # Known to be 0 at most, which no interval of a difference shows.
-    e = work.part(node, Function("exp", domain=(-np.inf, 0.0)), shifted, role="exp")
+    # Where calibration tells nothing: 0 at most, which no interval of a difference shows.
+    quantised = any(isinstance(other.op, Quantise) for other in work.graph.nodes)
+    domain = (-np.inf, 0.0) if quantised else None
+    e = work.part(node, Function("exp", domain=domain), shifted, role="exp")
     total = work.part(node, Reduce("sum", axes), e, role="sum")
     # The largest term is exp(0), so the sum of n terms lies between 1 and n.
     shape = work.shape(e)
-    domain = (1.0, float(prod(shape[axis] for axis in axes)))
+    terms = (1.0, float(prod(shape[axis] for axis in axes)))
 
     def of_sum(name: str) -> str:
-        return work.part(node, Function(name, domain=domain), total, role=name)
+        return work.part(node, Function(name, domain=terms), total, role=name)
 
     return shifted, e, of_sum
 
