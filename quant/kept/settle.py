@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 
 from quant.kept.emit import Chain
-from quant.kept.fractions import as_power, broadcast, collapsed, odd_part, unit_of
+from quant.kept.fractions import as_power, collapsed, odd_part, unit_of
 from quant.kept.held import Held, Site
 from synth.errors import PrecisionError
 from synth.exact import Array
@@ -32,7 +32,7 @@ def settled(site: Site, held: Held) -> Held:
     held = _needed(site, held)
     if held.is_code:
         return held
-    unit = _unit(held, [held.scale * _lsb(site, held), held.offset, held.low, held.high])
+    unit = _unit([held.scale * _lsb(site, held), held.offset, held.low, held.high])
     return in_unit(site, held, unit)
 
 
@@ -43,17 +43,10 @@ def together(site: Site, values: Sequence[Held]) -> tuple[list[Held], Array]:
     is computed.
     """
     held = [settled(_numbered(site, i), value) for i, value in enumerate(values)]
-    rank = held[0].scale.ndim
     first = held[0].scale
     if all(np.array_equal(value.scale, first) for value in held):
         return held, first
-    parts = [value.scale * _lsb(site, value) for value in held]
-    shape = np.broadcast_shapes(*(part.shape for part in parts))
-    rows = [np.broadcast_to(part, shape).ravel() for part in parts]
-    units = np.empty(len(rows[0]), object)
-    units[:] = [unit_of(np.array(row, dtype=object)) for row in zip(*rows, strict=True)]
-    unit = collapsed(_without_powers(units).reshape(shape))
-    assert unit.ndim == rank
+    unit = _unit([value.scale * _lsb(site, value) for value in held])
     return [in_unit(_numbered(site, i), value, unit) for i, value in enumerate(held)], unit
 
 
@@ -105,19 +98,17 @@ def _needed(site: Site, held: Held) -> Held:
     return replace(held, low=low, high=high)
 
 
-def _unit(held: Held, parts: Sequence[Array | None]) -> Array:
-    """Return, entry by entry, the greatest unit of all parts, powers of two left to the LSB."""
+def _unit(parts: Sequence[Array | None]) -> Array:
+    """Return, entry by entry, the greatest unit of parts of one rank.
+
+    Only its odd part: powers of two are LSBs, which cost nothing.
+    """
     given = [part for part in parts if part is not None]
     shape = np.broadcast_shapes(*(part.shape for part in given))
     rows = [np.broadcast_to(part, shape).ravel() for part in given]
     units = np.empty(len(rows[0]), object)
-    units[:] = [unit_of(np.array(row, dtype=object)) for row in zip(*rows, strict=True)]
-    return collapsed(broadcast(_without_powers(units).reshape(shape), held.scale.shape))
-
-
-def _without_powers(units: Array) -> Array:
-    """Return the odd parts of units: what is left are LSBs, which cost nothing."""
-    return np.asarray(np.frompyfunc(odd_part, 1, 1)(units))
+    units[:] = [odd_part(unit_of(np.array(row, dtype=object))) for row in zip(*rows, strict=True)]
+    return collapsed(units.reshape(shape))
 
 
 def _dyadic(site: Site, values: Array) -> tuple[Array, int]:
