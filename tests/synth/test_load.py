@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -119,7 +120,7 @@ def test_a_missing_extra_is_named(
     with pytest.raises(
         ModelError, match=rf"which is not installed: pip install 'synth\[{extra}\]'"
     ):
-        getattr(load, front_end)(object(), None)
+        getattr(load, front_end)(SimpleNamespace(modules=list), None)
 
 
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
