@@ -1,17 +1,22 @@
-"""How far an executor in float32 may be off: a running error bound through a quantised network.
+"""How far an executor in float32 may be off: a running error bound through an imported graph.
 
-`tolerance` returns, for each value of an imported graph and each event, a bound of the difference
-between exact arithmetic and *any* evaluation in float32 that computes the graph's operations, in
-whatever order it sums. Each operation adds its rounding, half a unit in the last place (u = 2**-24
-relative), to what its operands bring along. A quantiser whose quotient lies farther from a rounding
-boundary than its error keeps its code: the bound of the code is then 0, so that errors do not add
-up from layer to layer. Where the bound of a code is not 0, the executor may be off by that many
-codes: this is the derived distance within which disagreements must lie.
+A bound holds, for each value and each event, for the difference between exact arithmetic and *any*
+evaluation in float32 that computes the graph's operations, in whatever order it sums. Each
+operation adds its rounding, half a unit in the last place (u = 2**-24 relative), to what its
+operands bring along.
 
-Bounds of second order are covered by a factor of 1 + 2**-10.
+`tolerance` is for quantised networks, beside exact values. A quantiser whose quotient lies farther
+from a rounding boundary than its error keeps its code: the bound of the code is then 0, so that
+errors do not add up from layer to layer. Where the bound of a code is not 0, the executor may be
+off by that many codes: this is the derived distance within which disagreements must lie.
+
+`steps` is for networks of floats, where bounds would grow from layer to layer: each value that an
+executor shows is held to what follows from *its own* values in front of it, computed in float64.
+
+Bounds of second order, and float64's own rounding, are covered by a factor of 1 + 2**-10.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,11 +26,13 @@ from synth.ir.ops import (
     Abs,
     Add,
     Clip,
+    Compare,
     Conv,
     Convert,
     Dense,
     Dequantise,
     Div,
+    Function,
     HardSigmoid,
     LeakyRelu,
     MatMul,
@@ -35,20 +42,29 @@ from synth.ir.ops import (
     Movement,
     Mul,
     Neg,
+    Pick,
     PRelu,
     Quantise,
     Reduce,
     Relu,
+    Scatter,
+    Select,
+    Smallest,
+    Softmax,
     Sub,
     SumPool,
 )
 from tests.rational import Exact, rational
 
-__all__ = ["tolerance"]
+__all__ = ["steps", "tolerance"]
 
 Array = np.ndarray[Any, Any]
 U = 2.0**-24
 SLACK = 1 + 2.0**-10
+FUNCTION = 10
+"""Units of u by which exponentials and the like are off; NumPy's by up to 8, a tabled one less."""
+TINY = 2.0**-126
+"""What is smaller may be flushed to 0."""
 
 
 def tolerance(
@@ -62,14 +78,55 @@ def tolerance(
     values |= {k: v[None].astype(np.float64) for k, v in graph.constants.items()}
     errors = {k: np.zeros((1,) * np.ndim(values[k])) for k in (*graph.inputs, *graph.constants)}
     for node in nodes:
-        operands = [(values[x], np.broadcast_to(errors[x], values[x].shape)) for x in node.inputs]
-        made = values[node.output]
-        if isinstance(node.op, Movement):
-            error = node.op.evaluate(*[error for _, error in operands])
-        else:
-            error = _RULES[type(node.op)](node.op, made, *operands) * SLACK
-        errors[node.output] = np.broadcast_to(error, made.shape)
+        errors[node.output] = _error(node, values, errors, values[node.output])
     return exact[name], errors[name]
+
+
+def steps(
+    graph: Graph, shown: Mapping[str, Array], most: float
+) -> Iterator[tuple[str, Array, Array]]:
+    """Yield what follows from the values that an executor shows, and the bound of its error.
+
+    Parameters
+    ----------
+    graph
+        Imported.
+    shown
+        By name, [events, *shape]: all inputs, and whatever else the executor tells.
+    most
+        What an error is taken for at most, relative to the largest magnitude of its value or 1:
+        over the steps of a recurrent layer, bounds would grow without end.
+
+    Yields
+    ------
+    The name of a value that is shown; the exact value, from those shown in front of it; the bound.
+    """
+    values = {k: _wide(v) for k, v in shown.items() if k in graph.inputs}
+    values |= {k: _wide(v[None]) for k, v in graph.constants.items()}
+    errors = {k: np.zeros((1,) * values[k].ndim) for k in values}
+    for node in graph.nodes:
+        made = _wide(node.op.evaluate(*[values[x] for x in node.inputs]))
+        cap = most * max(np.abs(made).max(initial=0), 1)
+        error = np.minimum(_error(node, values, errors, made), cap)
+        if node.output in shown:
+            yield node.output, made, error
+            made, error = _wide(shown[node.output]), np.zeros_like(error)
+        values[node.output], errors[node.output] = made, error
+
+
+def _wide(array: Array) -> Array:
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def _error(
+    node: Node, values: Mapping[str, Array], errors: Mapping[str, Array], made: Array
+) -> Array:
+    operands = [(values[x], np.broadcast_to(errors[x], values[x].shape)) for x in node.inputs]
+    if isinstance(node.op, Movement):
+        error = node.op.evaluate(*[error for _, error in operands])
+    else:
+        error = _RULES[type(node.op)](node.op, made, *operands) * SLACK
+    return np.broadcast_to(error, made.shape)
 
 
 def _needed(graph: Graph, name: str) -> list[Node]:
@@ -167,15 +224,71 @@ def _dequantise(op: Any, made: Array, code: _Operand, *parameters: _Operand) -> 
     return np.asarray(code[1] * parameters[0][0] + 2 * U * np.abs(made))
 
 
+def _function(op: Function, made: Array, x: _Operand) -> Array:
+    """Of monotonous functions; executors' own approximations are within some units.
+
+    onnxruntime computes a sigmoid as 1/2 + ..., hence no better than 1/2 is rounded.
+    """
+    above, below = op.evaluate(x[0] + x[1]), op.evaluate(x[0] - x[1])
+    moved = np.maximum(np.abs(above - made), np.abs(below - made))
+    halves = 2 * U if op.name in {"sigmoid", "tanh"} else 0.0
+    return np.asarray(moved + FUNCTION * U * np.abs(made) + halves)
+
+
+def _softmax(op: Softmax, made: Array, x: _Operand) -> Array:
+    """Each exponent errs by its operand's error and its rounding; the sum, as all of them do."""
+    below = x[0].max(axis=op.axes, keepdims=True) - x[0]
+    terms = int(np.prod([x[0].shape[axis] for axis in op.axes]))
+    exponents = 2 * x[1].max(axis=op.axes, keepdims=True) + U * below
+    mean = (made * exponents).sum(axis=op.axes, keepdims=True)
+    return np.asarray(made * (exponents + mean + (terms + 2 * FUNCTION + 2) * U) + TINY)
+
+
+def _compare(op: Any, made: Array, a: _Operand, b: _Operand) -> Array:
+    """Return whether the answer is open."""
+    error = a[1] + b[1]
+    return np.asarray((error > 0) & (np.abs(a[0].astype(float) - b[0]) <= error), np.float64)
+
+
+def _select(op: Any, made: Array, which: _Operand, a: _Operand, b: _Operand) -> Array:
+    either = np.maximum(a[1], b[1]) + np.abs(a[0].astype(float) - b[0])
+    return np.where(which[1] > 0, either, np.where(which[0], a[1], b[1]))
+
+
+def _smallest(op: Smallest, made: Array, x: _Operand) -> Array:
+    """Return how far off a position may be: anywhere, unless errors leave the order as it is."""
+    ordered = np.sort(x[0], axis=-1)
+    ordered = ordered[..., ::-1] if op.largest else ordered
+    gaps = np.abs(np.diff(ordered[..., : op.count + 1])).min(axis=-1, initial=np.inf, keepdims=True)
+    error = x[1].max(axis=-1, keepdims=True)
+    return np.where((error > 0) & (gaps <= 2 * error), float(x[0].shape[-1]), 0.0)
+
+
+def _pick(op: Any, made: Array, x: _Operand, positions: _Operand) -> Array:
+    spread = x[0].max(axis=-1, keepdims=True) - x[0].min(axis=-1, keepdims=True)
+    anywhere = spread + x[1].max(axis=-1, keepdims=True)
+    error, _ = np.broadcast_arrays(x[1], x[0])
+    return np.where(positions[1] > 0, anywhere, op.evaluate(error, positions[0]))
+
+
+def _scatter(op: Scatter, made: Array, x: _Operand, places: _Operand, new: _Operand) -> Array:
+    assert op.function == "replace"
+    assert not places[1].any()
+    error, _ = np.broadcast_arrays(x[1], x[0])
+    return np.asarray(op.evaluate(error, places[0], new[1]))
+
+
 _RULES: dict[type, Callable[..., Array]] = {
     Abs: _kept,
     Add: _sum,
     Clip: _kept,
+    Compare: _compare,
     Conv: _weighted,
     Convert: _kept,
     Dense: _weighted,
     Dequantise: _dequantise,
     Div: _quotient,
+    Function: _function,
     HardSigmoid: _line,
     LeakyRelu: _sloped,
     MatMul: _matmul,
@@ -185,9 +298,14 @@ _RULES: dict[type, Callable[..., Array]] = {
     Mul: _product,
     Neg: _kept,
     PRelu: _sloped,
+    Pick: _pick,
     Quantise: _quantise,
     Reduce: _reduce,
     Relu: _kept,
+    Scatter: _scatter,
+    Select: _select,
+    Smallest: _smallest,
+    Softmax: _softmax,
     Sub: _sum,
     SumPool: _window,
 }
