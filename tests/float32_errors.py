@@ -268,7 +268,7 @@ def _pick(op: Any, made: Array, x: _Operand, positions: _Operand) -> Array:
     spread = x[0].max(axis=-1, keepdims=True) - x[0].min(axis=-1, keepdims=True)
     anywhere = spread + x[1].max(axis=-1, keepdims=True)
     error, _ = np.broadcast_arrays(x[1], x[0])
-    return np.where(positions[1] > 0, anywhere, op.evaluate(error, positions[0]))
+    return np.asarray(np.where(positions[1] > 0, anywhere, op.evaluate(error, positions[0])))
 
 
 def _scatter(op: Scatter, made: Array, x: _Operand, places: _Operand, new: _Operand) -> Array:
