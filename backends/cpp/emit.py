@@ -21,10 +21,10 @@ from backends.cpp.values import Values, symbol_names, width
 from backends.cstyle import comment
 from backends.text import Lines
 from synth.errors import UnsupportedOp
-from synth.ir import Graph
+from synth.ir import Graph, Stage
 from synth.ir.ops import Reshape, Trees
 from synth.ir.sizes import Symbol, most
-from synth.passes import drop_empty
+from synth.passes import drop_empty, pools_in_place
 from synth.sized import symbols_of, with_symbols
 
 __all__ = ["Header", "emit_header"]
@@ -75,7 +75,7 @@ def emit_header(graph: Graph, name: str, version: str = "1.0.0", *, inside: bool
         An operation, an element type or a width that is not printed.
     """
     graph = drop_empty(graph)
-    function = _sized(graph) if symbols_of(graph) else _Function(graph)
+    function = _sized(graph) if symbols_of(graph) else _Function(_of_fixed_sizes(graph))
     symbols = function.symbols
     namespace = f"{name}_v{version.replace('.', '_')}"
     ports = function.inputs, function.outputs
@@ -122,6 +122,10 @@ def emit_header(graph: Graph, name: str, version: str = "1.0.0", *, inside: bool
 
 def _library(part: str) -> str:
     return files("backends.cpp").joinpath("lib", f"{part}.h").read_text("utf-8")
+
+
+def _of_fixed_sizes(graph: Graph) -> Graph:
+    return pools_in_place(graph) if graph.stage is Stage.IMPORTED else graph
 
 
 def _sized(graph: Graph) -> "_Function":

@@ -13,6 +13,7 @@ from synth.passes.drop_empty import drop_empty
 from synth.passes.fold_affine import fold_affine
 from synth.passes.fold_constants import fold_constants
 from synth.passes.layout import layout
+from synth.passes.pools_in_place import pools_in_place
 from synth.passes.remove_identities import remove_identities
 from synth.passes.rewrite import to_fixpoint
 from synth.passes.rounded_constants import rounded_constants
@@ -28,6 +29,7 @@ __all__ = [
     "fold_constants",
     "imported",
     "layout",
+    "pools_in_place",
     "prepare",
     "remove_identities",
     "rounded_constants",

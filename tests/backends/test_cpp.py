@@ -239,7 +239,11 @@ def test_convolutions_with_fewer_products(tmp_path: Path) -> None:
         bound = (shape[-1] + 8) * 2.0**-24 * largest
         np.testing.assert_allclose(found, expected, rtol=0, atol=bound)
         np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDING * expected.max())
-        np.testing.assert_array_equal(compiled.run({"x": x[:1]})["y"][0], found[0])
+        # One event alone is another piece of code, whose multiply-adds the compiler may fuse
+        # otherwise; it has the same bound.
+        alone = compiled.run({"x": x[:1]})["y"]
+        np.testing.assert_allclose(alone, expected[:1], rtol=0, atol=bound)
+        np.testing.assert_allclose(alone, expected[:1], rtol=0, atol=ROUNDING * expected.max())
 
 
 ULP = {"exp": 2, "log": 2, "tanh": 5, "sigmoid": 3, "erf": 4, "scaled_expm1": 3}

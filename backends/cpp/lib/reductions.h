@@ -168,12 +168,26 @@ template <int L, int Channels, class Out, class OutX, class Taps, class TapsX, c
           class Y, class X, class A>
 inline void pool(F f, A first, Then then, Y *__restrict y, const X *__restrict x) {
     constexpr long n = long(Channels) * L;
-    loop<Out, OutX>([&](long from) {
-        A sums[n];
-        for (long c = 0; c < n; ++c) sums[c] = first;
-        loop<Taps, TapsX>([&](long at) {
-            for (long c = 0; c < n; ++c) sums[c] = f(sums[c], A(x[(from + at) * L + c]));
+    if constexpr (n == 1) {
+        // A row of windows at once.
+        constexpr int last = Out::count - 1;
+        constexpr long row = Out::at(last), step = OutX::at(last);
+        loop_rows<Out, OutX>([&](long from) {
+            for (long i = 0; i < row; ++i) {
+                A sum = first;
+                loop<Taps, TapsX>([&](long at) { sum = f(sum, A(x[from + at + i * step])); });
+                y[i] = then(sum);
+            }
+            y += row;
         });
-        for (long c = 0; c < n; ++c) *y++ = then(sums[c]);
-    });
+    } else {
+        loop<Out, OutX>([&](long from) {
+            A sums[n];
+            for (long c = 0; c < n; ++c) sums[c] = first;
+            loop<Taps, TapsX>([&](long at) {
+                for (long c = 0; c < n; ++c) sums[c] = f(sums[c], A(x[(from + at) * L + c]));
+            });
+            for (long c = 0; c < n; ++c) *y++ = then(sums[c]);
+        });
+    }
 }
