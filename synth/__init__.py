@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from projects.convert import convert
-    from projects.integers import integer_graph
+    from projects.integers import IntegerModel, integer_model
     from projects.project import Project, open_project
     from projects.report import Report
     from projects.validate import Validation
@@ -31,6 +31,7 @@ __all__ = [
     "FixedArray",
     "Format",
     "Graph",
+    "IntegerModel",
     "Overflow",
     "Project",
     "Report",
@@ -39,7 +40,7 @@ __all__ = [
     "Validation",
     "__version__",
     "convert",
-    "integer_graph",
+    "integer_model",
     "load_graph",
     "open_project",
     "parse_format",
@@ -52,6 +53,7 @@ _HOMES = {
     "FixedArray": "synth.fixed",
     "Format": "synth.fixed",
     "Graph": "synth.ir",
+    "IntegerModel": "projects.integers",
     "Overflow": "synth.fixed",
     "Project": "projects.project",
     "Report": "projects.report",
@@ -59,7 +61,7 @@ _HOMES = {
     "SynthError": "synth.errors",
     "Validation": "projects.validate",
     "convert": "projects.convert",
-    "integer_graph": "projects.integers",
+    "integer_model": "projects.integers",
     "load_graph": "synth.load",
     "open_project": "projects.project",
     "parse_format": "synth.fixed",

@@ -9,6 +9,7 @@ from backends.cpp.expressions import lambda_of
 from backends.cpp.values import Values
 from synth.exact import Array
 from synth.ir import Node
+from synth.ir.ops import Relu
 
 __all__ = ["BLOCK", "Call", "Constant", "Group", "Site", "packed", "padded_bias", "spans"]
 
@@ -111,10 +112,11 @@ class Site:
 
     def then(self, group: Group, kind: str) -> str:
         """Return what is done with each sum of type `kind` before it is stored."""
-        if not group.then and kind == self.values.type(group.output):
-            return "lib::Same()"
+        made = self.values.type(group.output)
         if not group.then:
-            return f"[]({kind} x) {{ return {self.values.type(group.output)}(x); }}"
+            return "lib::Same()" if kind == made else f"[]({kind} x) {{ return {made}(x); }}"
+        if [type(node.op) for node in group.then] == [Relu] and kind == made:
+            return "lib::Relu()"
         return lambda_of(group.then, self.values, [(kind, "x")])
 
     def _fresh(self, stem: str) -> str:

@@ -1,23 +1,24 @@
 """Whether the framework and the integer model compute the same, and what the latter costs."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from quant.callbacks.core import Action, Callback, Log, Stop, Trainee
-from quant.forests import forest_of
-from synth.cost import cost, total
+from quant.callbacks.resources import resources
 from synth.errors import CalibrationError, SettingsError, ShapeError
 from synth.evaluate import Evaluator
 from synth.exact import Array
 from synth.fixed import decode, encode
 from synth.ir import Graph
-from synth.ir.ops import Trees
+from synth.parts import find
 
-__all__ = ["BitExactValidation", "Mismatch", "ResourceLogger", "due", "encoded", "resources"]
+__all__ = ["BitExactValidation", "Data", "Mismatch", "ResourceLogger", "due", "encoded", "events"]
+
+Data = Array | Mapping[str, Array]
+"""Events of a model: an array, or one for each input by name."""
 
 
 def due(every: int, logs: Mapping[str, float]) -> bool:
@@ -38,8 +39,22 @@ def check_every(every: Any, who: str) -> int:
     return every
 
 
-def encoded(graph: Graph, x: Array, *, exact: bool) -> dict[str, Array]:
-    """Return data as codes of the one input of a typed graph, rounded to nearest, saturated.
+def events(x: Any) -> Data:
+    """Return data as arrays, whatever holds them."""
+    if isinstance(x, Mapping):
+        return {str(name): np.asarray(array) for name, array in x.items()}
+    return np.asarray(x)
+
+
+def _row(x: Data, number: int) -> Data:
+    """Return one event, as a batch."""
+    if isinstance(x, Mapping):
+        return {name: array[number : number + 1] for name, array in x.items()}
+    return x[number : number + 1]
+
+
+def encoded(graph: Graph, x: Array) -> dict[str, Array]:
+    """Return data as codes of the one input of a typed graph, of whose format it must be.
 
     Parameters
     ----------
@@ -47,8 +62,6 @@ def encoded(graph: Graph, x: Array, *, exact: bool) -> dict[str, Array]:
         Typed, of one input.
     x
         [events, *shape]
-    exact
-        Refuse what is no value of the input's format.
 
     Raises
     ------
@@ -66,8 +79,7 @@ def encoded(graph: Graph, x: Array, *, exact: bool) -> dict[str, Array]:
         )
     bad = ~np.isfinite(x)
     codes = encode(np.where(bad, 0, x), fmt)
-    if exact:
-        bad |= decode(codes, fmt) != x
+    bad |= decode(codes, fmt) != x
     if bad.any():
         sample, *place = (int(i) for i in np.argwhere(bad)[0])
         raise CalibrationError(
@@ -120,7 +132,7 @@ class BitExactValidation(Callback):
     Parameters
     ----------
     x
-        Validation data, [events, ...], on the grid of the model's input.
+        Validation data, [events, ...], or by the names of the inputs.
     every
         Epochs from one comparison to the next.
 
@@ -130,8 +142,8 @@ class BitExactValidation(Callback):
         Elements found equal so far.
     """
 
-    def __init__(self, x: Array, every: int = 1) -> None:
-        self.x, self.every = np.asarray(x), check_every(every, "BitExactValidation")
+    def __init__(self, x: Any, every: int = 1) -> None:
+        self.x, self.every = events(x), check_every(every, "BitExactValidation")
         self.mismatch: Mismatch | None = None
         self.compared = 0
 
@@ -141,8 +153,9 @@ class BitExactValidation(Callback):
             return []
         graph = model.integer_graph()
         results = Evaluator(graph)(model.encode(graph, self.x))
+        rows = 0
         for name, own in model.outputs(graph, self.x).items():
-            values = decode(results[name], graph.codes(name).format)
+            values = graph.decode(name, results[name])
             if values.shape != own.shape:
                 raise ShapeError(
                     f"output {name!r} has the shape {values.shape} in the integer model and "
@@ -151,12 +164,12 @@ class BitExactValidation(Callback):
             differ = np.argwhere(values != own.astype(np.float64))
             if len(differ):
                 place = tuple(int(i) for i in differ[0])
-                self.mismatch = self._mismatch(int(logs.get("epoch", 0)), name, place, own, values)
-                where = model.locate(self.x[place[0] : place[0] + 1])
-                self.mismatch = Mismatch(**{**vars(self.mismatch), "where": where})
+                found = self._mismatch(int(logs.get("epoch", 0)), name, place, own, values)
+                self.mismatch = replace(found, where=model.locate(_row(self.x, place[0])))
                 return [Stop(f"BitExactValidation: {self.mismatch}")]
             self.compared += values.size
-        return [Log({"bit_exact": float(len(self.x))})]
+            rows = len(values)
+        return [Log({"bit_exact": float(rows)})]
 
     @staticmethod
     def _mismatch(
@@ -173,62 +186,29 @@ class BitExactValidation(Callback):
         )
 
 
-def _of_trees(graph: Graph) -> dict[str, float]:
-    forests = [forest_of(graph, node) for node in graph.nodes if isinstance(node.op, Trees)]
-    if not forests:
-        return {}
-    spans = [most - least for least, most in (forest.extremes() for forest in forests)]
-    return {
-        "keys": float(sum(len(forest.keys) for forest in forests)),
-        "comparators": float(sum(len(forest.steps) for forest in forests)),
-        "nodes": float(sum(len(forest.nodes) for forest in forests)),
-        "trees": float(sum(len(forest.trees) for forest in forests)),
-        "leaf_bits": float(max(int(span.max()).bit_length() for span in spans)),
-    }
-
-
-def _of_arithmetic(graph: Graph) -> dict[str, float]:
-    sums = total(cost(graph))
-    counts = {
-        "multiplications": sums.multiplications,
-        "additions": sums.additions,
-        "parameter_bits": sums.parameter_bits,
-        "table_bits": sums.table_bits,
-    }
-    return {name: float(count) for name, count in counts.items() if count}
-
-
-_FIGURES: Mapping[str, Callable[[Graph], dict[str, float]]] = MappingProxyType(
-    {"trees": _of_trees, "arithmetic": _of_arithmetic}
-)
-"""What `resources` counts, each with its rule."""
-
-
-def resources(graph: Graph) -> dict[str, float]:
-    """Return what a typed graph costs, by name: counts that are exact, not estimates.
-
-    Of trees: "keys" (distinct questions to a feature), "comparators" (the steps of all keys),
-    "nodes", "trees", and "leaf_bits" (of the widest leaf, counted from the least of its tree). Of
-    any model, where not zero: "multiplications", "additions", "parameter_bits", "table_bits".
-    """
-    return {name: value for rule in _FIGURES.values() for name, value in rule(graph).items()}
-
-
 class ResourceLogger(Callback):
     """Adds what the integer model costs to the logs (see `resources`).
 
     Parameters
     ----------
+    part
+        The device's full order code, if costs are to be set against what it has.
     every
         Epochs from one count to the next; in between the last figures stand.
+
+    Raises
+    ------
+    PartError
+        No such part is known.
     """
 
-    def __init__(self, every: int = 1) -> None:
+    def __init__(self, part: str | None = None, every: int = 1) -> None:
+        self.part = None if part is None else find(part)
         self.every = check_every(every, "ResourceLogger")
         self.figures: dict[str, float] = {}
 
     def on_epoch(self, logs: Mapping[str, float], model: Trainee) -> list[Action]:
         """Count."""
         if not self.figures or due(self.every, logs):
-            self.figures = resources(model.integer_graph())
+            self.figures = resources(model.integer_graph(), self.part)
         return [Log(self.figures)]

@@ -107,13 +107,13 @@ class Trainee(Protocol):
     def integer_graph(self) -> Graph:
         """Return the typed graph of the model as it is."""
 
-    def encode(self, graph: Graph, x: Array) -> Mapping[str, Array]:
+    def encode(self, graph: Graph, x: Any) -> Mapping[str, Array]:
         """Return data [rows, ...] as codes of the typed graph's inputs."""
 
-    def outputs(self, graph: Graph, x: Array) -> Mapping[str, Array]:
+    def outputs(self, graph: Graph, x: Any) -> Mapping[str, Array]:
         """Return what the framework itself computes, by output of the typed graph: [rows, ...]."""
 
-    def locate(self, row: Array) -> str:
+    def locate(self, row: Any) -> str:
         """Say where the framework and the integer model part on a row: a layer, or a tree."""
 
     def save(self, path: Path) -> None:

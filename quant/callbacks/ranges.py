@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log2
+from typing import Any
 
 import numpy as np
 
-from quant.callbacks.checking import check_every, due
+from quant.callbacks.checking import check_every, due, events
 from quant.callbacks.core import Action, Callback, Log, Trainee
 from synth.evaluate import Evaluator
 from synth.exact import Array
@@ -92,13 +93,13 @@ class RangeTrace(Callback):
     Parameters
     ----------
     x
-        Events to run, [events, features], as the model takes them.
+        Events to run, [events, ...], or by the names of the inputs.
     every
         Epochs from one trace to the next.
     """
 
-    def __init__(self, x: Array, every: int = 1) -> None:
-        self.x, self.every = np.asarray(x), check_every(every, "RangeTrace")
+    def __init__(self, x: Any, every: int = 1) -> None:
+        self.x, self.every = events(x), check_every(every, "RangeTrace")
         self.rows: list[Traced] = []
 
     def on_epoch(self, logs: Mapping[str, float], model: Trainee) -> list[Action]:

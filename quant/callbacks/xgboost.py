@@ -216,7 +216,7 @@ class _Booster:
 
     def encode(self, graph: Graph, x: Array) -> Mapping[str, Array]:
         """Return features as codes; what is off their grid is refused."""
-        return checking.encoded(graph, x, exact=True)
+        return checking.encoded(graph, x)
 
     def outputs(self, graph: Graph, x: Array) -> Mapping[str, Array]:
         """Return the booster's margins."""
@@ -245,7 +245,8 @@ class _Booster:
         imported = _sums_only(synth.load_graph(booster))
         forest = forest_of(imported, imported.nodes[0])
         leaf = _exact_format(forest) if self._leaf is None else self._leaf
-        return synth.integer_graph(imported, inputs=self._inputs, precision={"leaf": leaf})
+        made = synth.integer_model(imported, inputs=self._inputs, precision={"leaf": leaf})
+        return made.graph
 
 
 _WHOLE = frozenset({"max_depth", "max_leaves", "max_bin"})
@@ -392,14 +393,18 @@ class ResourceLogger(_Hosted):
 
     Parameters
     ----------
-    inputs, leaf
-        As for `BitExactValidation`.
+    part
+        The device's full order code, if costs are to be set against what it has.
     every
         Rounds from one count to the next.
+    inputs, leaf
+        As for `BitExactValidation`.
     """
 
-    def __init__(self, every: int = 1, *, inputs: Any, leaf: Any = None) -> None:
-        super().__init__(checking.ResourceLogger(every), inputs=inputs, leaf=leaf)
+    def __init__(
+        self, part: str | None = None, every: int = 1, *, inputs: Any, leaf: Any = None
+    ) -> None:
+        super().__init__(checking.ResourceLogger(part, every), inputs=inputs, leaf=leaf)
 
 
 class RangeTrace(_Hosted):

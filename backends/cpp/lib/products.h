@@ -77,9 +77,9 @@ template <int Rows, int Most, class F> inline void tiles(F f) {
 // Hands the sums of `width` columns on: y[c] = then(sum[c]).
 template <class A, int V, class Y, class F>
 inline void finish(const Vector<A> (&sums)[V], Y *__restrict y, int width, F then) {
-    if constexpr (std::is_same_v<F, Same> && std::is_same_v<Y, A>) {
+    if constexpr (takes_vectors<F> && std::is_same_v<Y, A>) {
         if (width == V * lanes<A>) {
-            for (int v = 0; v < V; ++v) store(y + v * lanes<A>, sums[v]);
+            for (int v = 0; v < V; ++v) store(y + v * lanes<A>, then(sums[v]));
             return;
         }
     }
@@ -103,9 +103,11 @@ template <int N, int Rows, int Taps, int K, int M, class A, class X, class Y, cl
 inline void columns_product(int first, const X *__restrict x, long row, Tap tap,
                             const A *__restrict w, const A *__restrict bias, Y *__restrict y,
                             long y_row, F then) {
-    constexpr int V = N * block / lanes<A>;
+    // If these are all columns, vectors without any are left out.
+    constexpr int held = blocks(M) == N ? M : N * block;
+    constexpr int V = (held + lanes<A> - 1) / lanes<A>;
     constexpr long blocked = long(Taps) * K * block;
-    const int width = smaller(N * block, M - first * block);
+    const int width = smaller(V * lanes<A>, M - first * block);
     tiles<Rows, alike(Rows, larger(1, tile_registers / V))>([&](int r0, auto tile) {
         constexpr int R = decltype(tile)::value;
         Sums<A, R, V> sums;

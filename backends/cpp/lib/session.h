@@ -5,6 +5,15 @@ struct Same {
     template <class T> T operator()(T x) const { return x; }
 };
 
+// 0 for what is below: of a number, or of each number of a vector.
+struct Relu {
+    template <class T> T operator()(T x) const { return x < T{} ? T{} : x; }
+};
+
+// What takes vectors as it takes numbers.
+template <class F>
+constexpr bool takes_vectors = std::is_same_v<F, Same> || std::is_same_v<F, Relu>;
+
 // to[e] = from[e], in another type.
 template <class T, class U> inline void convert(T *__restrict to, const U *__restrict from, long size) {
     for (long e = 0; e < size; ++e) to[e] = T(from[e]);

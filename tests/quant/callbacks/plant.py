@@ -42,7 +42,7 @@ class Plain:
         return self.graph()
 
     def encode(self, graph: Graph, x: Array) -> Mapping[str, Array]:
-        return encoded(graph, x, exact=True)
+        return encoded(graph, x)
 
     def outputs(self, graph: Graph, x: Array) -> Mapping[str, Array]:
         assert self.own is not None

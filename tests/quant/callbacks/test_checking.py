@@ -3,13 +3,15 @@
 import numpy as np
 import pytest
 
-from quant.callbacks.checking import BitExactValidation, ResourceLogger, resources
+from quant.callbacks.checking import BitExactValidation, ResourceLogger
 from quant.callbacks.core import Conductor, Stop
 from quant.callbacks.ranges import RangeTrace, trace
-from synth.errors import CalibrationError, SettingsError, ShapeError
+from quant.callbacks.resources import resources
+from synth.errors import CalibrationError, PartError, SettingsError, ShapeError
 from synth.exact import Array
 from synth.fixed import Fixed, Format, Overflow, Round
 from synth.ir import Graph
+from synth.parts import find
 from tests.quant.callbacks.plant import Plain, product
 
 WEIGHTS = np.array([[1, -2, 0], [3, 4, 5]])
@@ -66,12 +68,20 @@ def test_data_that_do_not_fit_are_named() -> None:
             Conductor([BitExactValidation(x)]).epoch({}, model)
     with pytest.raises(SettingsError, match="ResourceLogger: every must be a whole number"):
         ResourceLogger(every=-1)
+    with pytest.raises(PartError, match="unknown part 'xcvu'"):
+        ResourceLogger("xcvu")
 
 
 def test_resources_are_counted_every_so_many_epochs() -> None:
     # 3 and 5 are no powers of two; each of six weights has the bits of the widest.
-    expected = {"multiplications": 2.0, "additions": 2.0, "parameter_bits": 24.0}
+    expected = {"multipliers": 2.0, "additions": 2.0, "parameter_bits": 24.0}
+    # Of 1, -2, 3, 4 and 5: 1 + 1 + 2 + 1 + 3 bits times 8; 3, 2 and 2 shifted copies a column.
+    expected |= {"ebops": 64.0, "adders": 4.0, "activation_bits": 16.0}
+    # Columns of 2, 2 and 3 bits and signs, without the zero that -2 and 4 share.
+    expected |= {"weight_bits": 20.0, "bits": 36.0}
     assert resources(graph()) == expected
+    part = find("xcvu13p-flga2577-2-e")
+    assert resources(graph(), part) == {**expected, "multipliers_of_dsp": 2 / 12288}
     made = []
 
     def counted() -> Graph:

@@ -340,12 +340,12 @@ def test_margins_equal_the_integer_forest_bit_for_bit(
     outputs = 5 if "num_class" in objective else 1
     assert (validation.mismatch, validation.compared) == (None, 3 * 1000 * outputs)
     # The same through the public way, from the file that XGBoost saved.
-    graph = synth.integer_graph(
+    graph = synth.integer_model(
         bytes(booster.save_raw("ubj")),
         inputs=WIRES,
         precision={"leaf": "fixed<24,8>", "default": "fixed<24,8>"},
         output="margin",
-    )
+    ).graph
     (x,), (score,) = graph.inputs, graph.outputs
     codes = Evaluator(graph)({x: encode(HELD_OUT, graph.codes(x).format)})[score]
     found = decode(codes, graph.codes(score).format).reshape(margins(booster).shape)
@@ -506,9 +506,9 @@ def test_the_front_of_a_training_converts(tmp_path: Path) -> None:
     assert {p.path.name for p in points} == {p.name for p in folder.iterdir()} - {"pareto.json"}
     assert len(points) > 1
     for point in points:
-        graph = synth.integer_graph(
+        graph = synth.integer_model(
             point.path, inputs=WIRES, precision="fixed<16,6>", output="margin"
-        )
+        ).graph
         assert graph.outputs == ("score",)
         wrong = np.mean(margins(xgboost.Booster(model_file=point.path)).argmax(1) != LABELS)
         assert wrong == pytest.approx(point.metrics["valid-merror"])
