@@ -16,6 +16,7 @@ from typing import Any
 
 from synth.errors import FormatError, ModelError, ShapeError, SynthError
 from synth.ir import Graph, Shape, Stage
+from synth.ir.serialise import MAGIC, from_bytes
 from synth.passes import imported
 from synth.sized import Dimension, ranges, solved
 
@@ -24,7 +25,7 @@ __all__ = ["load_graph"]
 _ACCEPTED = (
     "a path to an .onnx file, the bytes of one, an onnx.ModelProto, a Keras 3 model, an HGQ2 or "
     "QKeras model, a PyTorch module, a tree ensemble (XGBoost, LightGBM, scikit-learn, CatBoost, "
-    "YDF; files of XGBoost, LightGBM, TMVA, conifer, CatBoost), or a graph of synth"
+    "YDF; files of XGBoost, LightGBM, TMVA, conifer, CatBoost), or a graph of synth, live or saved"
 )
 
 _SOURCES = "synth.sources"
@@ -76,7 +77,7 @@ def load_graph(
     model
         A path to an ONNX file, the bytes of one, an `onnx.ModelProto`, a live Keras 3, HGQ2 or
         QKeras model, a PyTorch module, Brevitas' layers included; a tree ensemble, live or in a
-        file; or an imported graph.
+        file; or an imported graph, live or as callbacks save it (`synth.ir.serialise.to_bytes`).
     name
         Of the graph; by default the model's own.
     dimensions
@@ -94,16 +95,26 @@ def load_graph(
     """
     shapes = _sizes(shapes)
     if isinstance(model, Graph):
-        if model.stage is not Stage.IMPORTED:
-            raise ModelError(f"{model} has its number formats already; give the imported graph")
-        return model.renamed(name) if name else model
+        return _graph(model, name)
     if isinstance(model, str | PathLike):
         path = Path(os.path.expanduser(model))  # noqa: PTH111 -- "~" stays where it names nobody
         return _file(path, name, dimensions)
     if isinstance(model, bytes | bytearray | memoryview):
         data = bytes(model)
+        if data.startswith(MAGIC):
+            return _saved(data, name)
         return _other(data, name, "the given bytes") or _read(data, name, dimensions)
     return _live(model, name, dimensions, shapes)
+
+
+def _graph(graph: Graph, name: str | None) -> Graph:
+    if graph.stage is not Stage.IMPORTED:
+        raise ModelError(f"{graph} has its number formats already; give the imported graph")
+    return graph.renamed(name) if name else graph
+
+
+def _saved(data: bytes, name: str | None) -> Graph:
+    return _graph(from_bytes(data), name)
 
 
 def _live(
@@ -161,7 +172,10 @@ def _file(path: Path, name: str | None, dimensions: Mapping[str, Dimension] | No
     if path.is_dir():
         raise FormatError(f"{str(path)!r} is a folder; give the .onnx file inside")
     if suffix != ".onnx":
-        other = _other(_content(path), name or path.stem, repr(str(path)))
+        content = _content(path)
+        if content.startswith(MAGIC):
+            return _saved(content, name)
+        other = _other(content, name or path.stem, repr(str(path)))
         if other is not None:
             return other
     if suffix in _LATER_FILES:

@@ -28,7 +28,10 @@ from synth.ir.scale import Scale
 from synth.ir.sizes import decode_size, encode_size, most
 from synth.ir.types import Codes, Shape, Tensor, Type
 
-__all__ = ["SCHEMA", "digest", "dump", "load", "pack"]
+__all__ = ["MAGIC", "SCHEMA", "digest", "dump", "from_bytes", "load", "pack", "to_bytes"]
+
+MAGIC = b"synth graph "
+"""How a graph in one file begins; the length of the text follows, and a line feed."""
 
 SCHEMA = 1
 """The version of the text's layout."""
@@ -125,6 +128,43 @@ def load(text: str, weights: bytes) -> Graph:
         _load_node(build, entry)
     _load_scales(build, content.get("scales", {}))
     return build.graph(strings(content["outputs"], "outputs"))
+
+
+def to_bytes(graph: Graph) -> bytes:
+    """Return a graph as one file, which `synth.load_graph` reads: text and weights of `dump`.
+
+    Raises
+    ------
+    GraphError
+        As `dump`.
+    """
+    text, weights = dump(graph)
+    return b"%s%d\n%s%s" % (MAGIC, len(text), text.encode("ascii"), weights)
+
+
+def from_bytes(data: bytes) -> Graph:
+    """Read what `to_bytes` wrote.
+
+    Raises
+    ------
+    FormatError
+        The data begin otherwise, or are cut short; and as `load`.
+    """
+    head, _, rest = data.partition(b"\n")
+    count = head.removeprefix(MAGIC)
+    if not head.startswith(MAGIC) or not count.isdigit() or len(count) > _DIGITS:
+        raise FormatError("the data are no graph of synth: they do not begin as one")
+    length = int(count)
+    if len(rest) < length:
+        raise FormatError(f"the graph's text has {len(rest)} of {length} bytes: it was cut short")
+    try:
+        text = rest[:length].decode("ascii")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"the graph's text is not ASCII: {error}") from None
+    return load(text, rest[length:])
+
+
+_DIGITS = 15
 
 
 # Writing.
