@@ -40,7 +40,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "matplotlib": ("quant/allocate/plot.py",),
     "onnx": ("backends/qonnx/**", "synth/onnx/**"),
     "rich": ("projects/**",),
-    "torch": ("quant/data/torch.py", "synth/live/brevitas.py", "synth/live/torch.py"),
+    "lightning": ("quant/callbacks/lightning.py",),
+    "torch": (
+        *("quant/callbacks/torch.py", "quant/data/torch.py", "quant/layers/torch.py"),
+        *("synth/live/brevitas.py", "synth/live/torch.py"),
+    ),
     "tf_keras": ("quant/callbacks/keras.py",),
     "threadpoolctl": ("synth/evaluate.py",),
     "typer": ("projects/**",),

@@ -1,6 +1,7 @@
 """Drives a knob so that training ends on a budget: proportional-integral control of logarithms."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import copysign, exp, inf, isnan, log
 
 from quant.callbacks.core import Action, Callback, Log, Trainee, Turn, metric
@@ -23,6 +24,24 @@ _PROGRESS = 0.95
 """An epoch brings the target nearer if it leaves at most this share of the deviation."""
 
 
+@dataclass(frozen=True)
+class _Habit:
+    """How costs follow a kind of knob, and the control that suits it."""
+
+    gain: float = 0.5
+    memory: float = 5.0
+    raises_cost: bool = False
+
+
+_HABITS = {
+    # A strength of regularisation moves costs epoch by epoch, down more readily than up.
+    "beta": _Habit(gain=2.0, memory=15.0),
+    # Costs follow bit widths at once, as their square or more.
+    "width": _Habit(gain=0.2, memory=2.0, raises_cost=True),
+}
+"""By the knob; any other is taken for one that costs follow within some epochs."""
+
+
 class BudgetController(Callback):
     """Turns a knob until costs meet their targets.
 
@@ -37,13 +56,13 @@ class BudgetController(Callback):
     target
         Costs by their names in the logs, such as ``{"ebops": 20_000}``.
     knob
-        What to turn: "beta" of HGQ2, "bits", or any other that the framework's adapter knows.
+        What to turn: "beta" of a penalty, "width", or any other that the framework's adapter knows.
     limits
         The knob's least and greatest value, both above zero.
     raises_cost
-        Whether a larger value raises the costs, as bits do; regularisation lowers them.
+        Whether a larger value raises the costs; by default it does for "width" alone.
     gain, memory
-        Of the control: a pure number, and epochs.
+        Of the control: a pure number, and epochs; by default what suits the knob.
     wait
         Epochs before the control begins.
 
@@ -59,11 +78,15 @@ class BudgetController(Callback):
         knob: str,
         *,
         limits: tuple[float, float],
-        raises_cost: bool = False,
-        gain: float = 0.5,
-        memory: float = 5.0,
+        raises_cost: bool | None = None,
+        gain: float | None = None,
+        memory: float | None = None,
         wait: int = 0,
     ) -> None:
+        habit = _HABITS.get(knob, _Habit())
+        gain = habit.gain if gain is None else gain
+        memory = habit.memory if memory is None else memory
+        raises_cost = habit.raises_cost if raises_cost is None else raises_cost
         _check(target, limits, gain, memory, wait)
         self.target, self.knob = dict(target), knob
         self.drives = (knob,)

@@ -155,7 +155,7 @@ class BitExactValidation(Callback):
         results = Evaluator(graph)(model.encode(graph, self.x))
         rows = 0
         for name, own in model.outputs(graph, self.x).items():
-            values = graph.decode(name, results[name])
+            values = graph.decode(name, results[name], nearest=True)
             if values.shape != own.shape:
                 raise ShapeError(
                     f"output {name!r} has the shape {values.shape} in the integer model and "

@@ -13,7 +13,7 @@ Each acts behind an epoch, in the order of the list, and sees in the logs what t
 added; so do progress bars, `CSVLogger` and `TensorBoard`. What turns knobs stands last: the others
 then see the model that `fit` has just validated.
 
-Knobs: "beta" is the strength of HGQ2's EBOPs regularisation in every layer; "bits" the mean width
+Knobs: "beta" is the strength of HGQ2's EBOPs regularisation in every layer; "width" the mean width
 of QKeras' quantisers, of which the first ones get one bit more where it is no whole number; "noise"
 their share of quantised values (`qnoise_factor`).
 """
@@ -59,11 +59,11 @@ class _Model(Network):
     """A Keras model as the core sees it."""
 
     def knobs(self) -> Mapping[str, float]:
-        """Return "beta", "bits" and "noise", as far as the model has them."""
+        """Return "beta", "width" and "noise", as far as the model has them."""
         betas = [float(array_of(beta)) for beta in self._betas()]
         bits = [float(q.bits) for q in self._quantisers()]
         noise = [float(array_of(q.qnoise_factor)) for q in self._noisy()]
-        found = {"beta": betas, "bits": bits, "noise": noise}
+        found = {"beta": betas, "width": bits, "noise": noise}
         return {name: float(np.mean(values)) for name, values in found.items() if values}
 
     def turn(self, knob: str, value: float) -> None:
@@ -117,6 +117,10 @@ class _Model(Network):
     def run(self, x: Any) -> Sequence[Array]:
         """Call the model as `predict` does."""
         return _arrays(self.identity(x, training=False))
+
+    def rounds(self) -> bool:
+        """Whether QKeras is at work: it computes ``x + (q - x)`` for a quantised q."""
+        return next(self._quantisers(), None) is not None
 
     def layers(self, x: Any) -> Mapping[str, Array]:
         """Run a model whose outputs are those of all layers; none if it has no graph of layers."""
@@ -245,7 +249,7 @@ class BudgetController(_Hosted):
     target
         Costs by name, such as ``{"ebops": 20_000}``.
     knob
-        "beta" of HGQ2, or "bits" of QKeras.
+        "beta" of HGQ2, or "width" of QKeras.
     limits
         The knob's least and greatest value.
     options
@@ -260,7 +264,6 @@ class BudgetController(_Hosted):
         limits: tuple[float, float],
         **options: Any,
     ) -> None:
-        options.setdefault("raises_cost", knob == "bits")
         super().__init__(budget.BudgetController(target, knob, limits=limits, **options))
 
 
@@ -275,7 +278,7 @@ class BitwidthSchedule(_Hosted):
     """Moves the mean width of QKeras' quantisers; see `schedules.BitwidthSchedule`."""
 
     def __init__(self, points: Mapping[int, float], kind: str = "linear") -> None:
-        super().__init__(schedules.BitwidthSchedule(points, "bits", kind))
+        super().__init__(schedules.BitwidthSchedule(points, "width", kind))
 
 
 class NoiseSchedule(_Hosted):

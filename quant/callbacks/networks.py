@@ -13,6 +13,7 @@ import synth
 from synth.errors import ModelError
 from synth.evaluate import Evaluator
 from synth.exact import Array
+from synth.fixed import Overflow, Round
 from synth.ir import Graph
 from synth.ir.ops import Quantise
 from synth.ir.serialise import to_bytes
@@ -96,8 +97,18 @@ class Network(ABC):
         return codes
 
     def outputs(self, graph: Graph, x: Any) -> Mapping[str, Array]:
-        """Return the framework's own outputs by the names of the typed graph."""
-        return dict(zip(graph.outputs, self.run(x), strict=True))
+        """Return the framework's own outputs by the names of the typed graph.
+
+        Where the framework rounds what it means to be on a grid, they are brought back to it.
+        """
+        found = dict(zip(graph.outputs, self.run(x), strict=True))
+        if not self.rounds():
+            return found
+        return {name: _snapped(graph, name, own) for name, own in found.items()}
+
+    def rounds(self) -> bool:
+        """Whether numbers of the framework are off their grid by float32's rounding."""
+        return False
 
     def locate(self, row: Any) -> str:
         """Name the first layer whose results differ from those of the graph that was read."""
@@ -115,6 +126,17 @@ class Network(ABC):
         """Write the graph that was read, quantisers included, which `synth.convert` takes."""
         path.write_bytes(to_bytes(self.integers().imported))
 
+
+def _snapped(graph: Graph, name: str, own: Array) -> Array:
+    """Return each number as the nearest one of a value's format, where that is next to it."""
+    codes = graph.encode(name, own, Round.RND_CONV, Overflow.SAT)
+    nearest = graph.decode(name, codes, nearest=True)
+    close = np.abs(nearest - own) <= _FLOAT32 * np.abs(own).max(initial=1)
+    return np.where(close, nearest, own)
+
+
+_FLOAT32 = 2.0**-20
+"""By how much sums of rounded numbers may be off, relative to the greatest of them."""
 
 _MADE: weakref.WeakKeyDictionary[Any, tuple[bytes, Any]] = weakref.WeakKeyDictionary()
 """The latest integer model of each model in training."""

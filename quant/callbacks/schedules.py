@@ -70,7 +70,7 @@ class BitwidthSchedule(Schedule):
     """
 
     def __init__(
-        self, points: Mapping[int, float], knob: str = "bits", kind: str = "linear"
+        self, points: Mapping[int, float], knob: str = "width", kind: str = "linear"
     ) -> None:
         super().__init__(points, knob, kind)
         if min(self.values) < 1:

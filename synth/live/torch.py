@@ -17,9 +17,11 @@ from synth.exact import Array
 from synth.ir.types import Shape
 
 __all__ = [
+    "Kept",
     "Scope",
     "examples_of",
     "export",
+    "exported",
     "layer_names",
     "proto_of",
     "scopes",
@@ -90,9 +92,23 @@ def export(
     output_names: Sequence[str] | None = None,
 ) -> bytes:
     """Return the ONNX bytes of a module; `layer_of` turns a module's path into a layer's name."""
+    proto = exported(module, inputs, input_names, layer_of=layer_of, output_names=output_names)
+    return bytes(proto.SerializeToString())
+
+
+def exported(
+    module: torch.nn.Module,
+    inputs: Sequence[Array],
+    input_names: Sequence[str],
+    *,
+    layer_of: Callable[[str], str],
+    output_names: Sequence[str] | None = None,
+    optimize: bool = True,
+) -> Any:
+    """Return what `export` returns, as the exporter holds it; simplified, unless told otherwise."""
 
     def run(args: tuple[torch.Tensor, ...], **options: Any) -> Any:
-        program = torch.onnx.export(module, args, **options)
+        program = torch.onnx.export(module, args, optimize=optimize, **options)
         assert program is not None
         return program.model_proto
 
@@ -100,7 +116,7 @@ def export(
     weights = {tensor.name for tensor in proto.graph.initializer}
     for node in proto.graph.node:
         node.name = layer_of(_path(node, weights)) or node.name.removeprefix("node_")
-    return bytes(proto.SerializeToString())
+    return proto
 
 
 def proto_of(
@@ -112,8 +128,10 @@ def proto_of(
 ) -> Any:
     """Return what an exporter makes of a module in evaluation mode, with a free batch axis.
 
-    `run` takes examples of the inputs and the options of `torch.onnx.export`.
+    `run` takes examples of the inputs and the options of `torch.onnx.export`. Parts of the module
+    that have a method `before_export` are told.
     """
+    _tell(module)
     batch = torch.export.Dim("batch", min=1)
     dynamic: tuple[Any, ...] = tuple({0: batch} for _ in inputs)
     with _evaluating(module), _quiet(), _refusals(module):
@@ -125,6 +143,65 @@ def proto_of(
             output_names=list(output_names) if output_names else None,
             verbose=False,
         )
+
+
+def _tell(module: torch.nn.Module) -> None:
+    for part in module.modules():
+        told = getattr(part, "before_export", None)
+        if told is not None:
+            told()
+
+
+class Kept:
+    """The ONNX model of a module in training: exported once, its tensors brought up to date.
+
+    That is possible where the exporter has left every parameter and buffer as it is. Where it has
+    not, each call exports anew.
+
+    Parameters
+    ----------
+    module, example
+        As for `to_onnx`.
+    unseen
+        Last parts of the names of tensors that only `before_export` reads.
+    """
+
+    def __init__(
+        self, module: torch.nn.Module, example: Mapping[str, Array], unseen: Sequence[str] = ()
+    ) -> None:
+        self._module, self._example, self._unseen = module, example, frozenset(unseen)
+        self._proto: Any = None
+
+    def to_onnx(self, *, anew: bool = False) -> bytes:
+        """Return the bytes of the ONNX model; `anew` if more than tensors have changed."""
+        if anew or self._proto is None:
+            self._proto = exported(
+                self._module,
+                list(self._example.values()),
+                list(self._example),
+                layer_of=layer_names(self._module),
+                # Simplifying joins tensors of equal content.
+                optimize=False,
+            )
+            self._whole = self._expected() <= {t.name for t in self._proto.graph.initializer}
+        elif self._whole:
+            self._refresh()
+        else:
+            return self.to_onnx(anew=True)
+        return bytes(self._proto.SerializeToString())
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        return {**dict(self._module.named_parameters()), **dict(self._module.named_buffers())}
+
+    def _expected(self) -> set[str]:
+        return {n for n in self._tensors() if n.rpartition(".")[2] not in self._unseen}
+
+    def _refresh(self) -> None:
+        _tell(self._module)
+        tensors = self._tensors()
+        for held in self._proto.graph.initializer:
+            if held.name in tensors:
+                held.raw_data = tensors[held.name].detach().cpu().contiguous().numpy().tobytes()
 
 
 def _path(node: Any, weights: set[str]) -> str:

@@ -30,15 +30,15 @@ def test_values_are_those_of_numpy(points: dict[int, float], kind: str) -> None:
 
 
 def test_each_epoch_is_trained_with_its_value() -> None:
-    model = Plain({"bits": 16.0})
+    model = Plain({"width": 16.0})
     run = Conductor([BitwidthSchedule({0: 8, 4: 4})])
     run.start(model)
     trained, logged = [], []
     for epoch in range(6):
-        trained.append(model.values["bits"])
+        trained.append(model.values["width"])
         logs = {"epoch": float(epoch)}
         run.epoch(logs, model)
-        logged.append(logs["bits"])
+        logged.append(logs["width"])
     assert trained == logged == [8, 7, 6, 5, 4, 4]
 
 

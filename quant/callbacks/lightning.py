@@ -1,0 +1,88 @@
+"""The callbacks of `quant.callbacks.torch` for Lightning's `Trainer`.
+
+::
+
+    hardware = HardwareCallbacks([BitExactValidation(x_valid), ResourceLogger()])
+    Trainer(max_epochs=20, callbacks=[hardware]).fit(module, train, valid)
+
+They act behind each epoch's validation, or behind the epoch where nothing is validated, see the
+metrics that were logged by then, and log what they add. Lightning's own sanity check is no epoch.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+
+from quant.callbacks.core import Callback, Conductor
+from quant.callbacks.torch import Module
+from quant.layers.torch import EBOPs
+from synth.errors import MissingPackage
+
+try:
+    import lightning
+except ModuleNotFoundError as error:
+    raise MissingPackage.of_extra(__name__, "lightning", "lightning") from error
+
+__all__ = ["HardwareCallbacks"]
+
+
+class HardwareCallbacks(lightning.Callback):
+    """Runs callbacks behind the epochs of a `Trainer`.
+
+    Parameters
+    ----------
+    callbacks
+        In the order in which they act.
+    model
+        What of the Lightning module is built as firmware: `lambda module: module.network`; by
+        default the module itself.
+    penalty
+        What the loss holds for costs, if a callback is to turn its "beta".
+    inputs
+        Wires of inputs without a quantiser, as `synth.convert` takes them.
+
+    Raises
+    ------
+    SettingsError
+        When training begins: two callbacks drive one knob, or the model has no such knob.
+    """
+
+    def __init__(
+        self,
+        callbacks: Iterable[Callback],
+        *,
+        model: Callable[[Any], torch.nn.Module] = lambda module: module,
+        penalty: EBOPs | None = None,
+        inputs: Any = None,
+    ) -> None:
+        self._conductor = Conductor(callbacks)
+        self._model, self._penalty, self._inputs = model, penalty, inputs
+        self._trainee: Module | None = None
+
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
+        """Claim knobs and set them."""
+        self._trainee = Module(self._model(pl_module), self._penalty, self._inputs)
+        self._conductor.start(self._trainee)
+
+    def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Act behind the validation of an epoch."""
+        if not trainer.sanity_checking and trainer.state.fn == "fit":
+            self._act(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Act behind an epoch that nothing validates."""
+        if not trainer.enable_validation:
+            self._act(trainer, pl_module)
+
+    def _act(self, trainer: Any, pl_module: Any) -> None:
+        assert self._trainee is not None
+        known = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        logs = {**known, "epoch": float(trainer.current_epoch)}
+        stop = self._conductor.epoch(logs, self._trainee)
+        added = {k: v for k, v in logs.items() if k != "epoch" and known.get(k) != v}
+        pl_module.log_dict(added, on_step=False, on_epoch=True)
+        if stop is not None:
+            trainer.should_stop = True
+            warnings.warn(stop.reason, UserWarning, stacklevel=2)

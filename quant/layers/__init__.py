@@ -1,0 +1,1 @@
+"""Layers that train number formats: one file for each framework, imported only with it."""
