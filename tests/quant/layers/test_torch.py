@@ -165,8 +165,8 @@ def test_convolutions_count_all_positions() -> None:
     model(torch.randn(4, 2, 8, 8))
     first = model[0]
     assert isinstance(first, Conv2d)
-    bits = float(first.input.widths()) * float(first.weights.widths(first.weight))
-    assert float(first.ebops()) == bits * 4 * 2 * 9 * 64
+    bits = first.input.widths().item() * first.weights.widths(first.weight).item()
+    assert first.ebops().item() == bits * 4 * 2 * 9 * 64
 
 
 def test_noise_leaves_a_share_of_values_as_they_are() -> None:
