@@ -81,18 +81,18 @@ def test_gradients_go_straight_through_and_follow_the_rounding_error() -> None:
     assert float(quantiser.frac.grad) == pytest.approx(-log(2) * errors / 3**0.5, rel=1e-5)
 
 
-def mlp(per: str) -> nn.Module:
+def mlp(per: str) -> nn.Sequential:
     layers = Linear(6, 8, per=per), nn.ReLU(), Linear(8, 8, per=per, bias=False), Linear(8, 3)
     return nn.Sequential(*layers)
 
 
-def images(per: str) -> nn.Module:
+def images(per: str) -> nn.Sequential:
     first = Conv2d(2, 4, 3, padding=1, per=per), nn.ReLU(), nn.MaxPool2d(2)
     last = Conv2d(4, 4, 3, groups=2, per=per), nn.Flatten(), Linear(16, 3, per=per)
     return nn.Sequential(*first, *last)
 
 
-def lines(per: str) -> nn.Module:
+def lines(per: str) -> nn.Sequential:
     return nn.Sequential(Conv1d(2, 4, 3, stride=2, per=per), nn.ReLU(), nn.Flatten(), Quantiser())
 
 

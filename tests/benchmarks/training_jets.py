@@ -1,0 +1,188 @@
+"""Training for the hardware against quantising afterwards, on the jets; and what callbacks cost.
+
+The same 16-64-32-32-5 network is trained with HGQ2 and with the layers of `quant.layers.torch` to a
+quarter of the EBOPs of the best post-training quantisation that loses half a point of the float
+network's accuracy (`quant.search`), and compared with that model on the held-out jets. Overhead is
+what `BitExactValidation` on 1,000 jets and `ResourceLogger`, both every epoch, take of an epoch.
+
+`python -m tests.benchmarks.training_jets [hgq|layers] [epochs]`
+"""
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+import math
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+from hgq.config import LayerConfigScope, QuantizerConfigScope
+from hgq.layers import QDense
+from torch import nn
+from torch.nn import functional
+
+import quant
+import quant.callbacks.keras as on_keras
+import quant.callbacks.torch as on_torch
+import synth
+from projects.demo.jets import load_jets, model_path
+from quant.allocate.cost import COSTS, design_of
+from quant.layers.torch import EBOPs, Linear
+from quant.quantise import quantise
+from synth.evaluate import Evaluator
+from synth.load import load_graph
+
+JETS = load_jets()
+X, Y = np.array(JETS.x_train), np.array(JETS.y_train)
+X_TEST, Y_TEST = np.array(JETS.x_test), np.array(JETS.y_test)
+WIDTHS = (16, 64, 32, 32, 5)
+BATCH = 512
+LIMITS = 1e-9, 1e-3
+
+
+def afterwards() -> tuple[float, float]:
+    """Return accuracy and EBOPs of post-training quantisation."""
+    front = quant.search(load_graph(model_path()), X, budget={"accuracy_drop": 0.005}, labels=Y)
+    typed = quantise(front.problem.full, front.wishes(front.chosen))
+    got = Evaluator(typed)({typed.inputs[0]: X_TEST}, wires={})[typed.outputs[0]]
+    return float(np.mean(got.argmax(1) == Y_TEST)), front.chosen.costs["ebops"]
+
+
+def report(name: str, model: Any, shapes: Any, own: Any, history: list[dict[str, float]]) -> None:
+    """Print what a training has reached, held to its integer model on every held-out jet."""
+    made = synth.integer_model(model, shapes=shapes)
+    scores = made.predict(X_TEST)
+    equal = int((scores == own).all(axis=1).sum())
+    cost = COSTS["ebops"](design_of(made.graph))
+    print(
+        f"{name}: accuracy {np.mean(scores.argmax(1) == Y_TEST):.4f}, {cost:,.0f} EBOPs; framework "
+        f"and integer model agree on {equal:,} of {len(X_TEST):,} held-out jets"
+    )
+
+
+def overhead(name: str, plain: Callable[[], float], watched: Callable[[], float]) -> None:
+    """Print how much longer an epoch is with callbacks: the median of pairs."""
+    ratios = [watched() / plain() for _ in range(5)]
+    print(f"{name}: an epoch with callbacks takes {statistics.median(ratios):.3f} of one without")
+
+
+# HGQ2
+
+
+def hgq_model() -> Any:
+    keras.utils.set_random_seed(0)
+    scopes = (
+        QuantizerConfigScope(place="all", default_q_type="kif", f0=6),
+        LayerConfigScope(enable_ebops=True, beta0=1e-6),
+    )
+    with scopes[0], scopes[1]:
+        model = keras.Sequential([keras.layers.Input((16,))])
+        for i, width in enumerate(WIDTHS[1:-1]):
+            model.add(QDense(width, activation="relu", name=f"fc{i}"))
+        model.add(QDense(WIDTHS[-1], name="scores"))
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(3e-3), loss=loss, metrics=["accuracy"])
+    return model
+
+
+def hgq(target: float, epochs: int) -> None:
+    model = hgq_model()
+    rate = keras.callbacks.LearningRateScheduler(lambda epoch: cosine(epoch, epochs))
+    callbacks = [
+        on_keras.BitExactValidation(X_TEST[:1000]),
+        on_keras.ResourceLogger(),
+        on_keras.BudgetController({"ebops": target}, limits=LIMITS),
+        rate,
+    ]
+    options = {"batch_size": BATCH, "verbose": 0}
+    history = model.fit(X, Y, epochs=epochs, callbacks=callbacks, **options).history
+    report("HGQ2", model, None, np.asarray(model.predict(X_TEST, verbose=0)), history)
+
+    def epoch(callbacks: list[Any]) -> float:
+        start = time.perf_counter()
+        model.fit(X, Y, callbacks=callbacks, **options)
+        return time.perf_counter() - start
+
+    overhead("HGQ2", lambda: epoch([]), lambda: epoch(callbacks[:2]))
+
+
+def cosine(epoch: int, epochs: int) -> float:
+    """Return the learning rate of an epoch: half of the training at 3e-3, then down."""
+    late = max(0.0, epoch / epochs - 0.5) * 2
+    return 3e-3 * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * late)))
+
+
+# Our layers
+
+
+def layers_model() -> nn.Sequential:
+    torch.manual_seed(0)
+    parts: list[nn.Module] = []
+    for i, width in enumerate(WIDTHS[1:]):
+        parts += [Linear(WIDTHS[i], width), nn.ReLU()]
+    return nn.Sequential(*parts[:-1])
+
+
+def torch_epoch(model: nn.Module, optimiser: Any, penalty: EBOPs) -> None:
+    inputs, targets = torch.from_numpy(X), torch.from_numpy(Y)
+    model.train()
+    for rows in torch.randperm(len(X)).split(BATCH):
+        optimiser.zero_grad()
+        (functional.cross_entropy(model(inputs[rows]), targets[rows]) + penalty()).backward()
+        optimiser.step()
+    model.eval()
+
+
+def layers(target: float, epochs: int) -> None:
+    model = layers_model()
+    penalty = EBOPs(model, beta=1e-6)
+    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    watching = [on_torch.BitExactValidation(X_TEST[:1000]), on_torch.ResourceLogger()]
+    drive = on_torch.BudgetController({"ebops": target}, "beta", limits=LIMITS)
+    callbacks = on_torch.Callbacks(model, [*watching, drive], penalty=penalty)
+    history = []
+    for epoch in range(epochs):
+        optimiser.param_groups[0]["lr"] = cosine(epoch, epochs)
+        torch_epoch(model, optimiser, penalty)
+        logs: dict[str, float] = {}
+        if callbacks.epoch(logs):
+            break
+        history.append(logs)
+    with torch.no_grad():
+        own = model(torch.from_numpy(X_TEST)).numpy()
+    report("quant.layers.torch", model, {"input": (1, 16)}, own, history)
+    watched = on_torch.Callbacks(model, watching)
+
+    def timed(follow: Callable[[], Any]) -> float:
+        start = time.perf_counter()
+        torch_epoch(model, optimiser, penalty)
+        follow()
+        return time.perf_counter() - start
+
+    timed(watched.epoch)  # exports the structure
+    overhead("quant.layers.torch", lambda: timed(lambda: None), lambda: timed(watched.epoch))
+
+
+TRAININGS = {"hgq": hgq, "layers": layers}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    names = [name for name in sys.argv[1:] if name in TRAININGS] or list(TRAININGS)
+    epochs = next((int(word) for word in sys.argv[1:] if word.isdigit()), 120)
+    accuracy, ebops = afterwards()
+    print(f"quantised afterwards: accuracy {accuracy:.4f}, {ebops:,.0f} EBOPs", flush=True)
+    for name in names:
+        TRAININGS[name](ebops / 4, epochs)
+
+
+if __name__ == "__main__":
+    main()
