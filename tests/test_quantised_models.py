@@ -14,6 +14,7 @@ from tests.float32_errors import tolerance
 from tests.quantised_networks import events, run_onnxruntime, run_qonnx
 from tests.rational import rational
 from tests.synth.onnx.test_models import models
+from tests.typed_agreement import same_numbers, up_to
 
 __all__ = ["models"]
 
@@ -73,10 +74,9 @@ def test_a_fully_connected_network_of_finn(models: Path) -> None:
     assert (bound < 1e-5).mean() > 0.5
 
 
-@pytest.mark.parametrize(("path", "size"), [(SEPARABLE, 12), (BRANCHED, 8)])
-def test_channels_last(models: Path, path: str, size: int) -> None:
-    """Scales are powers of two: not one mismatch. The networks take images of any size."""
-    proto = onnx.load(models / path)
+def smaller(path: Path, size: int) -> onnx.ModelProto:
+    """Return a network of images of any size for small ones."""
+    proto = onnx.load(path)
     whole = proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value
     for value in (*proto.graph.input, *proto.graph.output, *proto.graph.value_info):
         dims = value.type.tensor_type.shape.dim
@@ -86,6 +86,13 @@ def test_channels_last(models: Path, path: str, size: int) -> None:
                 dims[axis].dim_value = dims[axis].dim_value * size // whole
     # The file does not say which versions its operators have.
     proto.opset_import.append(onnx.helper.make_opsetid("qonnx.custom_op.channels_last", 13))
+    return proto
+
+
+@pytest.mark.parametrize(("path", "size"), [(SEPARABLE, 12), (BRANCHED, 8)])
+def test_channels_last(models: Path, path: str, size: int) -> None:
+    """Scales are powers of two: not one mismatch."""
+    proto = smaller(models / path, size)
     graph = load_graph(proto)
     feeds = events(graph, 1)
     exact = rational(graph, feeds)["global_out"].floats
@@ -132,3 +139,35 @@ def test_quantised_weights_alone(models: Path) -> None:
     theirs = run_onnxruntime(exposed(proto, name), feeds)[name]
     ours = evaluate(graph, feeds, [name])[name]
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=2e-5 * np.abs(theirs).max())
+
+
+# Their integer models
+
+
+def test_integers_of_jets_of_qkeras(models: Path) -> None:
+    """The file begins with a product in floats, so its wire has to be given."""
+    graph = load_graph(models / JETS)
+    x = np.random.default_rng(0).integers(-512, 512, (500, 16)) / np.float32(64)
+    feeds = {"global_in": x.astype(np.float32)}
+    scores = up_to(graph, before_softmax(graph))
+    assert same_numbers(scores, feeds, inputs="fixed<16,10>") == 2500
+
+
+@pytest.mark.parametrize(("path", "many"), [(TFC, 20), (ANOMALIES, 3)])
+def test_integers_behind_any_scales(models: Path, path: str, many: int) -> None:
+    """Two bits with batch normalisation, and ONNX's int8: multipliers, thresholds and scales."""
+    graph = load_graph(models / path)
+    assert same_numbers(graph, events(graph, many)) >= 200
+
+
+@pytest.mark.parametrize(("path", "size"), [(SEPARABLE, 12), (BRANCHED, 8)])
+def test_integers_of_channels_last(models: Path, path: str, size: int) -> None:
+    graph = load_graph(smaller(models / path, size))
+    assert same_numbers(graph, events(graph, 3)) > 300
+
+
+def test_integers_of_a_residual_network(models: Path) -> None:
+    """All 80,000 codes of an image go through proven multipliers."""
+    graph = load_graph(models / RESNET)
+    scores = up_to(graph, before_softmax(graph))
+    assert same_numbers(scores, events(scores, 2)) == 20

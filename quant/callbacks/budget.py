@@ -65,6 +65,9 @@ class BudgetController(Callback):
         Of the control: a pure number, and epochs; by default what suits the knob.
     wait
         Epochs before the control begins.
+    ramp
+        Epochs over which the target comes down (or up) to its value from the first cost seen, by
+        equal factors. Formats that are torn down fast are not learnt again.
 
     Raises
     ------
@@ -82,20 +85,23 @@ class BudgetController(Callback):
         gain: float | None = None,
         memory: float | None = None,
         wait: int = 0,
+        ramp: int = 0,
     ) -> None:
         habit = _HABITS.get(knob, _Habit())
         gain = habit.gain if gain is None else gain
         memory = habit.memory if memory is None else memory
         raises_cost = habit.raises_cost if raises_cost is None else raises_cost
-        _check(target, limits, gain, memory, wait)
+        _check(target, limits, {"gain": gain, "memory": memory}, {"wait": wait, "ramp": ramp})
         self.target, self.knob = dict(target), knob
         self.drives = (knob,)
         self._low, self._high = log(limits[0]), log(limits[1])
         self._sign = -1.0 if raises_cost else 1.0
-        self._gain, self._memory, self._wait = gain, memory, wait
+        self._gain, self._memory, self._wait, self._ramp = gain, memory, wait, ramp
         self._scale = 1.0
         self._before: float | None = None
         self._knob = 0.0
+        self._begun: dict[str, float] = {}
+        self._epochs = 0
 
     def on_start(self, model: Trainee) -> list[Action]:
         """Begin from the knob's present value, moved into the limits."""
@@ -107,12 +113,14 @@ class BudgetController(Callback):
             )
         self._knob = min(max(log(value), self._low), self._high)
         self._scale, self._before = 1.0, None
+        self._begun, self._epochs = {}, 0
         return [Turn(self.knob, exp(self._knob))]
 
     def on_epoch(self, logs: Mapping[str, float], model: Trainee) -> list[Action]:  # noqa: ARG002
         """Move the knob by what the deviation asks for."""
         if logs.get("epoch", inf) < self._wait:
             return []
+        self._epochs += 1
         deviation = max(self._deviation(logs, name) for name in self.target)
         self._adapt(deviation)
         change = 0.0 if self._before is None else deviation - self._before
@@ -132,8 +140,14 @@ class BudgetController(Callback):
             )
         if cost <= 0:
             return -_FARTHEST
-        far = log(cost / self.target[name])
+        far = log(cost) - self._wanted(name, log(cost))
         return copysign(min(abs(far), _FARTHEST), far)
+
+    def _wanted(self, name: str, cost: float) -> float:
+        """Return the logarithm of what the cost is to be behind this epoch."""
+        first, last = self._begun.setdefault(name, cost), log(self.target[name])
+        share = min(self._epochs / self._ramp, 1.0) if self._ramp else 1.0
+        return first + share * (last - first)
 
     def _adapt(self, deviation: float) -> None:
         before = self._before
@@ -148,9 +162,8 @@ class BudgetController(Callback):
 def _check(
     target: Mapping[str, float],
     limits: tuple[float, float],
-    gain: float,
-    memory: float,
-    wait: int,
+    positive: Mapping[str, float],
+    counts: Mapping[str, int],
 ) -> None:
     if not target:
         raise SettingsError("BudgetController: target is empty; name a cost, as in {'ebops': 1e4}")
@@ -161,6 +174,9 @@ def _check(
         raise SettingsError(
             f"BudgetController: limits are {limits}; the least comes first, and is above 0"
         )
-    for word, value, least in (("gain", gain, 0.0), ("memory", memory, 0.0), ("wait", wait, -1)):
-        if not least < value < inf:
+    for word, value in positive.items():
+        if not 0 < value < inf:
+            raise SettingsError(f"BudgetController: {word} is {value}, which is too small")
+    for word, value in counts.items():
+        if not 0 <= value < inf:
             raise SettingsError(f"BudgetController: {word} is {value}, which is too small")

@@ -18,7 +18,7 @@ half with each bit: ``d q / d f = -ln 2 (q - x)`` (Sun et al., arXiv 2405.00645)
 """
 
 from collections.abc import Iterator
-from math import log, prod, sqrt
+from math import log, prod
 from typing import Any, cast
 
 from synth.errors import MissingPackage, ModelError, SettingsError
@@ -54,10 +54,7 @@ class _Rounded(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         error, inside, frac = ctx.saved_tensors
         through = grad * inside
-        shared = -log(2) * through * error
-        # Of elements that share their f, errors are independent: their sum grows as its root.
-        summed = _summed_to(shared, frac.shape) / sqrt(shared.numel() / max(frac.numel(), 1))
-        return through, summed, None, None
+        return through, _summed_to(-log(2) * through * error, frac.shape), None, None
 
 
 def _rounded(x: Tensor, frac: Tensor, lo: Tensor, hi: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from synth.ir.ops import (
     Add,
     Clip,
     Compare,
+    Dequantise,
     Div,
     Elu,
     Function,
@@ -42,8 +43,13 @@ __all__ = ["decompose"]
 
 
 def decompose(graph: Graph) -> Graph:
-    """Return the graph with nothing but operations that have a typed form, and `Function`."""
-    return rewrite(unroll(graph), _RULES)
+    """Return the graph with nothing but operations that have a typed form, and `Function`.
+
+    Quantised graphs keep quotients by constants: scales are exact there, and reciprocals would not
+    be.
+    """
+    quantised = any(isinstance(node.op, Quantise | Dequantise) for node in graph.nodes)
+    return rewrite(unroll(graph), {**_RULES, Div: _exact_div} if quantised else _RULES)
 
 
 def _softmax(work: Rewrite, node: Node) -> str:
@@ -185,6 +191,10 @@ def _div(work: Rewrite, node: Node) -> str:
         return work.result(node, Function("reciprocal"), b)
     inverse = work.part(node, Function("reciprocal"), b, role="reciprocal")
     return work.result(node, Mul(), a, inverse)
+
+
+def _exact_div(work: Rewrite, node: Node) -> str | None:
+    return None if work.array(work.inputs(node)[1]) is not None else _div(work, node)
 
 
 _RULES: dict[type[Op], Rule] = {

@@ -98,7 +98,7 @@ def hgq(target: float, epochs: int) -> None:
     callbacks = [
         on_keras.BitExactValidation(X_TEST[:1000]),
         on_keras.ResourceLogger(),
-        on_keras.BudgetController({"ebops": target}, limits=LIMITS),
+        on_keras.BudgetController({"ebops": target}, limits=LIMITS, ramp=epochs // 2),
         rate,
     ]
     options = {"batch_size": BATCH, "verbose": 0}
@@ -145,7 +145,7 @@ def layers(target: float, epochs: int) -> None:
     penalty = EBOPs(model, beta=1e-6)
     optimiser = torch.optim.Adam(model.parameters(), 3e-3)
     watching = [on_torch.BitExactValidation(X_TEST[:1000]), on_torch.ResourceLogger()]
-    drive = on_torch.BudgetController({"ebops": target}, "beta", limits=LIMITS)
+    drive = on_torch.BudgetController({"ebops": target}, "beta", limits=LIMITS, ramp=epochs // 2)
     callbacks = on_torch.Callbacks(model, [*watching, drive], penalty=penalty)
     history = []
     for epoch in range(epochs):
@@ -155,6 +155,10 @@ def layers(target: float, epochs: int) -> None:
         if callbacks.epoch(logs):
             break
         history.append(logs)
+        if epoch % 10 == 9:
+            with torch.no_grad():
+                right = (model(torch.from_numpy(X_TEST)).argmax(1).numpy() == Y_TEST).mean()
+            print(f"  epoch {epoch + 1}: accuracy {right:.4f}, {logs['ebops']:,.0f} EBOPs")
     with torch.no_grad():
         own = model(torch.from_numpy(X_TEST)).numpy()
     report("quant.layers.torch", model, {"input": (1, 16)}, own, history)

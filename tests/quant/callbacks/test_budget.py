@@ -63,6 +63,15 @@ def test_widths_are_lowered_where_costs_are_too_high(
     assert np.abs(costs[-10:] - log(0.25)).max() < 0.05
 
 
+def test_a_ramp_leads_to_the_target_by_equal_factors() -> None:
+    plant = Plant(elasticity=1.0, epochs=2.0, delay=0, noise=0.0)
+    deviations = controlled(plant, 0.1, ramp=60)
+    expected = log(0.1) * np.arange(1, 61) / 60
+    # From the epoch after the first, whose cost is where it begins.
+    assert np.abs(deviations[10:60] + log(0.1) - expected[10:]).max() < 0.25
+    assert np.abs(deviations[-20:]).max() < 0.05
+
+
 def test_the_knob_stays_within_its_limits_and_does_not_wind_up() -> None:
     controller = BudgetController({"cost": 1.0}, "beta", limits=(1e-6, 1e-3))
     model = Plain({"beta": 1.0})

@@ -78,7 +78,7 @@ def test_gradients_go_straight_through_and_follow_the_rounding_error() -> None:
     assert x.grad.tolist() == [1, 10, 0]
     errors = (0.25 - 0.3) + 10 * (-1.0 + 0.9)
     assert quantiser.frac.grad is not None
-    assert float(quantiser.frac.grad) == pytest.approx(-log(2) * errors / 3**0.5, rel=1e-5)
+    assert float(quantiser.frac.grad) == pytest.approx(-log(2) * errors, rel=1e-5)
 
 
 def mlp(per: str) -> nn.Sequential:
