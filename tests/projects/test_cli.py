@@ -12,7 +12,10 @@ import pytest
 
 from projects.cli import _pairs, _reuse, _wires
 from projects.doctor import examine
+from projects.export import read_qonnx
+from projects.project import open_project
 from synth.errors import SettingsError
+from synth.ir.serialise import digest
 from tests.projects.models import PART, onnx_mlp
 
 ROOT = Path(__file__).parents[2]
@@ -105,6 +108,17 @@ def test_report_counts(folder: Path) -> None:
     found = json.loads(synth("report", folder, "--json").stdout)
     assert found["counted"]["macs"] == 12
     assert found["figures"] == []
+
+
+def test_export_writes_a_file_once(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    done = synth("export", folder, "qonnx", path)
+    assert done.returncode == 0, done.stderr
+    assert digest(read_qonnx(path)) == digest(open_project(folder).graph)
+    again = synth("export", folder, "qonnx", path)
+    assert again.returncode == 2
+    assert "exists: give another path, or overwrite=True" in again.stderr
+    assert synth("export", folder, "qonnx", path, "--overwrite").returncode == 0
 
 
 def test_headings_are_whole_in_a_narrow_terminal(folder: Path) -> None:
