@@ -22,7 +22,7 @@ from projects.write import write_files
 from quant.allocate.front import Front
 from quant.calibrate import read_calibration
 from quant.choose import choose
-from quant.kept import absorbed, is_quantised
+from quant.kept import absorbed
 from quant.precision import parse_precision, parse_wires
 from synth import __version__
 from synth.errors import ModelError, PrecisionError, SettingsError, ShapeError
@@ -32,7 +32,7 @@ from synth.ir import Graph
 from synth.ir.ops import Trees
 from synth.load import load_graph
 from synth.parts import Part, find
-from synth.passes import prepare
+from synth.passes import is_quantised, prepare
 from synth.passes.margin import margin
 from synth.sized import Dimension, lifted, symbols_of
 

@@ -52,6 +52,11 @@ def up_to(graph: Graph, name: str) -> Graph:
         if node.output in needed:
             needed |= {node.output, *node.inputs}
             nodes.append(node)
-    held = {field: {k: v for k, v in getattr(graph, field).items() if k in needed}
-            for field in ("constants", "types", "origins")}  # fmt: skip
-    return replace(graph, nodes=tuple(nodes[::-1]), outputs=(name,), **held)
+    return replace(
+        graph,
+        nodes=tuple(nodes[::-1]),
+        outputs=(name,),
+        constants={k: v for k, v in graph.constants.items() if k in needed},
+        types={k: v for k, v in graph.types.items() if k in needed},
+        origins={k: v for k, v in graph.origins.items() if k in needed},
+    )

@@ -15,8 +15,8 @@ from synth.evaluate import Evaluator
 from synth.exact import Array
 from synth.fixed import Overflow, Round
 from synth.ir import Graph
-from synth.ir.ops import Quantise
 from synth.ir.serialise import to_bytes
+from synth.passes import is_quantised
 
 __all__ = ["Network", "shared_bits"]
 
@@ -143,7 +143,7 @@ _MADE: weakref.WeakKeyDictionary[Any, tuple[bytes, Any]] = weakref.WeakKeyDictio
 
 
 def _quantised(graph: Graph) -> Graph:
-    if not any(isinstance(node.op, Quantise) for node in graph.nodes):
+    if not is_quantised(graph):
         raise ModelError(
             f"model {graph.name!r} has no quantisers, so training it decides no bits: build it of "
             "layers that quantise (HGQ2, QKeras, Brevitas, quant.layers), or train it as it is and "

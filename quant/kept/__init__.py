@@ -5,7 +5,7 @@ scales, shifts and bounds are gathered as exact fractions (`held`, `rules`), and
 rounds them once, by a shift, by a proven multiplier, or by thresholds (`requantise`, `steps`).
 """
 
-from quant.kept.entry import absorbed, is_quantised, reaches_quantiser
+from quant.kept.entry import absorbed, reaches_quantiser
 from quant.kept.keeper import Keeper
 
-__all__ = ["Keeper", "absorbed", "is_quantised", "reaches_quantiser"]
+__all__ = ["Keeper", "absorbed", "reaches_quantiser"]

@@ -21,7 +21,6 @@ from synth.ir.ops import (
     Abs,
     Add,
     Convert,
-    Dequantise,
     Div,
     Maximum,
     Minimum,
@@ -34,8 +33,9 @@ from synth.ir.ops import (
     Sub,
 )
 from synth.ir.scale import Scale
+from synth.passes import is_quantised
 
-__all__ = ["Entry", "absorbed", "is_quantised", "reaches_quantiser", "widens"]
+__all__ = ["Entry", "absorbed", "reaches_quantiser", "widens"]
 
 _MODES = frozenset(mode.value for mode in Round)
 _WIDEST = 32
@@ -48,11 +48,6 @@ class Entry:
 
     format: Format
     scale: Scale
-
-
-def is_quantised(graph: Graph) -> bool:
-    """Whether a model has quantisers of its own."""
-    return any(isinstance(node.op, Quantise | Dequantise) for node in graph.nodes)
 
 
 def absorbed(graph: Graph, wires: Container[str]) -> dict[str, Entry]:

@@ -6,7 +6,6 @@ from fractions import Fraction
 
 import numpy as np
 
-from quant.kept.entry import is_quantised
 from quant.kept.fractions import as_power
 from quant.kept.held import Held, Quantiser, Site
 from quant.kept.requantise import requantised
@@ -17,6 +16,7 @@ from synth.fixed import Format, Overflow
 from synth.ir import Builder, Graph, Node
 from synth.ir.ops import Cast, Mul
 from synth.ir.scale import Scale
+from synth.passes import is_quantised
 
 __all__ = ["Keeper"]
 

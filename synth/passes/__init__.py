@@ -7,13 +7,13 @@ keeps its name and its origin, so that the values of both can be compared by nam
 """
 
 from synth.ir import Graph
-from synth.ir.ops import Dequantise, Quantise
 from synth.passes.decompose import decompose
 from synth.passes.drop_empty import drop_empty
 from synth.passes.fold_affine import fold_affine
 from synth.passes.fold_constants import fold_constants
 from synth.passes.layout import layout
 from synth.passes.pools_in_place import pools_in_place
+from synth.passes.quantised import is_quantised
 from synth.passes.remove_identities import remove_identities
 from synth.passes.rewrite import to_fixpoint
 from synth.passes.rounded_constants import rounded_constants
@@ -28,6 +28,7 @@ __all__ = [
     "fold_affine",
     "fold_constants",
     "imported",
+    "is_quantised",
     "layout",
     "pools_in_place",
     "prepare",
@@ -51,7 +52,7 @@ def prepare(graph: Graph) -> Graph:
     A model that was quantised keeps its constants as they are: they are integers times scales, and
     would be neither once something else is folded into them.
     """
-    if any(isinstance(node.op, Quantise | Dequantise) for node in graph.nodes):
+    if is_quantised(graph):
         return _kept(decompose(_kept(graph)))
     return simplified(decompose(simplified(graph)))
 

@@ -16,7 +16,6 @@ from synth.ir.ops import (
     Add,
     Clip,
     Compare,
-    Dequantise,
     Div,
     Elu,
     Function,
@@ -26,7 +25,6 @@ from synth.ir.ops import (
     Minimum,
     Mul,
     PRelu,
-    Quantise,
     Reduce,
     Relu,
     Select,
@@ -36,6 +34,7 @@ from synth.ir.ops import (
     Softsign,
     Sub,
 )
+from synth.passes.quantised import is_quantised
 from synth.passes.rewrite import Rewrite, Rule, rewrite
 from synth.passes.unroll import unroll
 
@@ -48,8 +47,8 @@ def decompose(graph: Graph) -> Graph:
     Quantised graphs keep quotients by constants: scales are exact there, and reciprocals would not
     be.
     """
-    quantised = any(isinstance(node.op, Quantise | Dequantise) for node in graph.nodes)
-    return rewrite(unroll(graph), {**_RULES, Div: _exact_div} if quantised else _RULES)
+    rules = {**_RULES, Div: _exact_div} if is_quantised(graph) else _RULES
+    return rewrite(unroll(graph), rules)
 
 
 def _softmax(work: Rewrite, node: Node) -> str:
@@ -65,8 +64,7 @@ def _exponentials(
     most = work.part(node, Reduce("max", axes), x, role="max")
     shifted = work.part(node, Sub(), x, most, role="shifted")
     # Where calibration tells nothing: 0 at most, which no interval of a difference shows.
-    quantised = any(isinstance(other.op, Quantise) for other in work.graph.nodes)
-    domain = (-np.inf, 0.0) if quantised else None
+    domain = (-np.inf, 0.0) if is_quantised(work.graph) else None
     e = work.part(node, Function("exp", domain=domain), shifted, role="exp")
     total = work.part(node, Reduce("sum", axes), e, role="sum")
     # The largest term is exp(0), so the sum of n terms lies between 1 and n.

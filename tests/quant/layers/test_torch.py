@@ -103,7 +103,8 @@ class Residual(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = torch.relu(self.first(x))
-        return self.second(y) + y
+        result: torch.Tensor = self.second(y) + y
+        return result
 
 
 MODELS: dict[str, tuple[Callable[[str], nn.Module], tuple[int, ...]]] = {
@@ -148,12 +149,14 @@ def test_the_penalty_bounds_what_the_integer_model_costs() -> None:
     """From above, as constants with zeros at their ends are shorter; both see pruned weights."""
     model = mlp("weight")
     trained(model, (6,), seed=1)
+    first = model[0]
+    assert isinstance(first, Linear)
     with torch.no_grad():
-        model[0].weight[:, 0] = 0
+        first.weight[:, 0] = 0
         total = float(EBOPs(model, 1.0).total())
         costs = COSTS["ebops"](design_of(synth.integer_model(model, shapes=SHAPES).graph))
         assert 0.5 * total < costs <= total
-        model[0].weight.zero_()
+        first.weight.zero_()
         assert float(EBOPs(model, 1.0).total()) < total
 
 
