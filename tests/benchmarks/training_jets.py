@@ -1,8 +1,9 @@
 """Training for the hardware against quantising afterwards, on the jets; and what callbacks cost.
 
-The same 16-64-32-32-5 network is trained with HGQ2 and with the layers of `quant.layers.torch` to a
-quarter of the EBOPs of the best post-training quantisation that loses half a point of the float
-network's accuracy (`quant.search`), and compared with that model on the held-out jets. Overhead is
+The float network that ships with synth, 16-64-32-32-5, is trained on, with HGQ2 and with the layers
+of `quant.layers.torch`, towards its own scores (distillation), down to a quarter of the EBOPs of
+the best post-training quantisation that loses half a point of its accuracy (`quant.search`); all
+are compared on the held-out jets. Uniform formats rounded to nearest stand beside them. Overhead is
 what `BitExactValidation` on 1,000 jets and `ResourceLogger`, both every epoch, take of an epoch.
 
 `python -m tests.benchmarks.training_jets [hgq|layers] [epochs]`
@@ -37,14 +38,21 @@ from quant.allocate.cost import COSTS, design_of
 from quant.layers.torch import EBOPs, Linear
 from quant.quantise import quantise
 from synth.evaluate import Evaluator
+from synth.ir.ops import Dense
 from synth.load import load_graph
+from synth.passes import prepare
+from tests.benchmarks.precision_budget import uniform
 
 JETS = load_jets()
 X, Y = np.array(JETS.x_train), np.array(JETS.y_train)
 X_TEST, Y_TEST = np.array(JETS.x_test), np.array(JETS.y_test)
+GRAPH = load_graph(model_path())
+TEACHER = Evaluator(GRAPH)({GRAPH.inputs[0]: X})[GRAPH.outputs[0]].astype(np.float32)
+"""The float network's scores, [jets, 5]."""
 WIDTHS = (16, 64, 32, 32, 5)
 BATCH = 512
 LIMITS = 1e-9, 1e-3
+RATE = 2e-3
 
 
 def afterwards() -> tuple[float, float]:
@@ -53,6 +61,24 @@ def afterwards() -> tuple[float, float]:
     typed = quantise(front.problem.full, front.wishes(front.chosen))
     got = Evaluator(typed)({typed.inputs[0]: X_TEST}, wires={})[typed.outputs[0]]
     return float(np.mean(got.argmax(1) == Y_TEST)), front.chosen.costs["ebops"]
+
+
+def by_hand() -> None:
+    """Print what uniform formats give, rounded to nearest."""
+    graph = load_graph(model_path())
+    for weights, activations in ((8, 10), (6, 8)):
+        typed = uniform(graph, X, weights, activations)
+        got = Evaluator(typed)({typed.inputs[0]: X_TEST}, wires={})[typed.outputs[0]]
+        accuracy, cost = np.mean(got.argmax(1) == Y_TEST), COSTS["ebops"](design_of(typed))
+        print(f"uniform {weights}/{activations}: accuracy {accuracy:.4f}, {cost:,.0f} EBOPs")
+
+
+def kernels() -> list[tuple[Any, Any]]:
+    """Return kernel [in, out] and bias of each layer of the float network."""
+    graph = prepare(load_graph(model_path()))
+    dense = [node for node in graph.nodes if isinstance(node.op, Dense)]
+    return [(np.array(graph.constants[n.inputs[1]]), np.array(graph.constants[n.inputs[2]]))
+            for n in dense]  # fmt: skip
 
 
 def report(name: str, model: Any, shapes: Any, own: Any, history: list[dict[str, float]]) -> None:
@@ -87,8 +113,11 @@ def hgq_model() -> Any:
         for i, width in enumerate(WIDTHS[1:-1]):
             model.add(QDense(width, activation="relu", name=f"fc{i}"))
         model.add(QDense(WIDTHS[-1], name="scores"))
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(3e-3), loss=loss, metrics=["accuracy"])
+    for layer, (kernel, bias) in zip(model.layers, kernels(), strict=True):
+        for variable, value in zip(layer.weights, (kernel, bias), strict=False):
+            variable.assign(value)
+    loss = keras.losses.CategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.Adam(RATE), loss=loss)
     return model
 
 
@@ -102,21 +131,21 @@ def hgq(target: float, epochs: int) -> None:
         rate,
     ]
     options = {"batch_size": BATCH, "verbose": 0}
-    history = model.fit(X, Y, epochs=epochs, callbacks=callbacks, **options).history
+    history = model.fit(X, TEACHER, epochs=epochs, callbacks=callbacks, **options).history
     report("HGQ2", model, None, np.asarray(model.predict(X_TEST, verbose=0)), history)
 
     def epoch(callbacks: list[Any]) -> float:
         start = time.perf_counter()
-        model.fit(X, Y, callbacks=callbacks, **options)
+        model.fit(X, TEACHER, callbacks=callbacks, **options)
         return time.perf_counter() - start
 
     overhead("HGQ2", lambda: epoch([]), lambda: epoch(callbacks[:2]))
 
 
 def cosine(epoch: int, epochs: int) -> float:
-    """Return the learning rate of an epoch: half of the training at 3e-3, then down."""
+    """Return the learning rate of an epoch: constant for half of the training, then down."""
     late = max(0.0, epoch / epochs - 0.5) * 2
-    return 3e-3 * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * late)))
+    return RATE * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * late)))
 
 
 # Our layers
@@ -127,11 +156,16 @@ def layers_model() -> nn.Sequential:
     parts: list[nn.Module] = []
     for i, width in enumerate(WIDTHS[1:]):
         parts += [Linear(WIDTHS[i], width), nn.ReLU()]
+    with torch.no_grad():
+        for layer, (kernel, bias) in zip(parts[::2], kernels(), strict=True):
+            assert isinstance(layer, Linear)
+            layer.weight.copy_(torch.from_numpy(kernel.T.copy()))
+            layer.bias.copy_(torch.from_numpy(bias))
     return nn.Sequential(*parts[:-1])
 
 
 def torch_epoch(model: nn.Module, optimiser: Any, penalty: EBOPs) -> None:
-    inputs, targets = torch.from_numpy(X), torch.from_numpy(Y)
+    inputs, targets = torch.from_numpy(X), torch.from_numpy(TEACHER)
     model.train()
     for rows in torch.randperm(len(X)).split(BATCH):
         optimiser.zero_grad()
@@ -143,7 +177,7 @@ def torch_epoch(model: nn.Module, optimiser: Any, penalty: EBOPs) -> None:
 def layers(target: float, epochs: int) -> None:
     model = layers_model()
     penalty = EBOPs(model, beta=1e-6)
-    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    optimiser = torch.optim.Adam(model.parameters(), RATE)
     watching = [on_torch.BitExactValidation(X_TEST[:1000]), on_torch.ResourceLogger()]
     drive = on_torch.BudgetController({"ebops": target}, "beta", limits=LIMITS, ramp=epochs // 2)
     callbacks = on_torch.Callbacks(model, [*watching, drive], penalty=penalty)
@@ -183,6 +217,7 @@ def main() -> None:
     names = [name for name in sys.argv[1:] if name in TRAININGS] or list(TRAININGS)
     epochs = next((int(word) for word in sys.argv[1:] if word.isdigit()), 120)
     accuracy, ebops = afterwards()
+    by_hand()
     print(f"quantised afterwards: accuracy {accuracy:.4f}, {ebops:,.0f} EBOPs", flush=True)
     for name in names:
         TRAININGS[name](ebops / 4, epochs)
