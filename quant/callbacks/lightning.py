@@ -13,8 +13,6 @@ import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import torch
-
 from quant.callbacks.core import Callback, Conductor
 from quant.callbacks.torch import Module
 from quant.layers.torch import EBOPs
@@ -53,7 +51,7 @@ class HardwareCallbacks(lightning.Callback):
         self,
         callbacks: Iterable[Callback],
         *,
-        model: Callable[[Any], torch.nn.Module] = lambda module: module,
+        model: Callable[[Any], Any] = lambda module: module,
         penalty: EBOPs | None = None,
         inputs: Any = None,
     ) -> None:
