@@ -118,7 +118,7 @@ def test_regularisation_is_driven_to_a_budget() -> None:
     target = train(model, Callbacks(model, [costs]), 1, penalty)[0]["ebops"] / 3
     drive = BudgetController({"ebops": target}, "beta", limits=(1e-9, 1e-2))
     callbacks = Callbacks(model, [costs, drive], penalty=penalty)
-    history = train(model, callbacks, 24, penalty)
+    history = train(model, callbacks, 40, penalty)
     assert history[-1]["ebops"] == pytest.approx(target, rel=0.1)
     assert penalty.beta == history[-1]["budget_beta"]
 

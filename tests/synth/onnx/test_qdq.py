@@ -189,7 +189,9 @@ def test_q_linear_conv(by_output: bool) -> None:
 
 @pytest.mark.parametrize("zeros", ["", " za", " za zb"])
 def test_matmul_integer(zeros: str) -> None:
-    held = [tensor("w", I8, RNG.integers(-128, 127, (6, 5)))]
+    # Seven bits: where a processor has no dot products of bytes, onnxruntime adds two products of
+    # eight bits in sixteen, which saturate.
+    held = [tensor("w", I8, RNG.integers(-64, 64, (6, 5)))]
     held += [tensor("za", U8, 131), tensor("zb", I8, 7)][: len(zeros.split())]
     nodes = [node("MatMulInteger", f"x w{zeros}", "y")]
     proto = model(nodes, (U8, (6,)), (I32, (5,)), *held)

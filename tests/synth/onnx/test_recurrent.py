@@ -192,7 +192,8 @@ def test_lengths_may_differ_from_event_to_event() -> None:
     found = Evaluator(graph)({"x": x, "n": n})
     for event, steps in enumerate(n):
         alone = Evaluator(graph)({"x": x[[event]], "n": n[[event]]})
-        np.testing.assert_array_equal(found["y"][event], alone["y"][0])
+        # A matrix product may sum otherwise for one event than for three: some 2^-24 a step.
+        np.testing.assert_allclose(found["y"][event], alone["y"][0], rtol=0, atol=2.0**-20)
         assert not found["y"][event, steps:].any()
         np.testing.assert_array_equal(found["y"][event, steps - 1, 0], found["h"][event, 0])
         np.testing.assert_array_equal(found["y"][event, 0, 1], found["h"][event, 1])

@@ -48,14 +48,16 @@ def windows(draw: st.DrawFn, sizes: tuple[int, ...]) -> Window:
 
 @given(data=st.data())
 def test_a_pool_is_one_along_each_axis(data: st.DataObject) -> None:
-    sizes = tuple(data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=3)))
+    sizes = tuple(data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=3)))
     op: type[MaxPool | SumPool] = MaxPool if data.draw(st.booleans()) else SumPool
     window = data.draw(windows(sizes))
     factor = data.draw(st.none() | st.tuples(*[st.booleans()] * (len(sizes) + 2)))
     graph = pooled(op, window, (1, data.draw(st.integers(1, 3)), *sizes), factor=factor)
     changed = pools_in_place(graph)
     assert not {"Transpose"} & set(kinds(changed))
-    agree(graph, changed)
+    # Sums of up to 64 numbers below 5, times 4, in another order.
+    rounding = 0.0 if op is MaxPool else 64 * 2.0**-24
+    agree(graph, changed, rtol=rounding, magnitude=64 * 5 * 4)
 
 
 @pytest.mark.parametrize("factor", [None, (False,) * 4])
