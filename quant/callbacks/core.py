@@ -46,7 +46,11 @@ class Log:
 
 @dataclass(frozen=True)
 class Turn:
-    """Set a knob of the training: a strength of regularisation, a bit width, a noise."""
+    """Set a knob of the training: a strength of regularisation, a bit width, a noise.
+
+    What is asked for behind an epoch happens when the next one begins. So a training leaves the
+    model that its last epoch has trained and reported, and other callbacks see that one.
+    """
 
     knob: str
     value: float
@@ -173,6 +177,8 @@ class Conductor:
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
         self.callbacks = tuple(callbacks)
+        self._turns: list[Turn] = []
+        self._of: weakref.ref[Any] | None = None
         drivers: dict[str, Callback] = {}
         for callback in self.callbacks:
             for knob in callback.drives:
@@ -189,6 +195,7 @@ class Conductor:
             The model has no such knob, or a callback that was given to the framework beside these
             drives it already.
         """
+        self._turn(model)
         known = model.knobs()
         for callback in self.callbacks:
             name = type(callback).__name__
@@ -197,29 +204,44 @@ class Conductor:
                     have = ", ".join(sorted(known)) or "none: it has no quantisers to train"
                     raise SettingsError(f"{name}: the model has no knob {knob!r}; it has {have}")
                 _CLAIMS.add(model.identity, knob, callback)
-            _perform(callback.on_start(model), {}, model)
+            self._perform(callback.on_start(model), {}, model)
+            self._turn(model)
 
     def begin(self, model: Trainee) -> None:
-        """Note that an epoch begins: by now every callback has claimed its knobs."""
+        """Set the knobs for an epoch that begins; by now every callback has claimed its own."""
         _CLAIMS.seal(model.identity)
+        self._turn(model)
 
     def epoch(self, logs: Logs, model: Trainee) -> Stop | None:
         """Run all callbacks behind an epoch; return why training must end, if it must."""
         self.begin(model)
         stop = None
         for callback in self.callbacks:
-            stop = _perform(callback.on_epoch(logs, model), logs, model) or stop
+            stop = self._perform(callback.on_epoch(logs, model), logs, model) or stop
         return stop
+
+    def _perform(self, actions: Iterable[Action], logs: Logs, model: Trainee) -> Stop | None:
+        listed = list(actions)
+        turns = [action for action in listed if isinstance(action, Turn)]
+        if turns:
+            self._turns, self._of = [*self._turns, *turns], weakref.ref(model.identity)
+        return _perform(listed, logs, model)
+
+    def _turn(self, model: Trainee) -> None:
+        """Turn what waits for the next epoch, of this model or never."""
+        turns = self._turns if self._of is not None and self._of() is model.identity else []
+        self._turns = []
+        for turn in turns:
+            model.turn(turn.knob, turn.value)
 
 
 def _perform(actions: Iterable[Action], logs: Logs, model: Trainee) -> Stop | None:
+    """Do all but turn knobs, which waits for the next epoch."""
     stop = None
     for action in actions:
         match action:
             case Log(values):
                 logs.update(values)
-            case Turn(knob, value):
-                model.turn(knob, value)
             case Save(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 model.save(path)

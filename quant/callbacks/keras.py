@@ -10,17 +10,19 @@
     ])
 
 Each acts behind an epoch, in the order of the list, and sees in the logs what those before it have
-added; so do progress bars, `CSVLogger` and `TensorBoard`. What turns knobs stands last: the others
-then see the model that `fit` has just validated.
+added; so do progress bars, `CSVLogger` and `TensorBoard`. Knobs turn when the next epoch begins, so
+that `fit` leaves the model that it has validated last.
 
 Knobs: "beta" is the strength of HGQ2's EBOPs regularisation in every layer; "width" the mean width
-of QKeras' quantisers, of which the first ones get one bit more where it is no whole number; "noise"
-their share of quantised values (`qnoise_factor`).
+of QKeras' quantisers, each counted by the products that it takes part in, of which some get one bit
+more where the mean is no whole number; "noise" their share of quantised values (`qnoise_factor`).
+The integer model is that of the whole values, whatever the noise.
 """
 
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -61,10 +63,14 @@ class _Model(Network):
     def knobs(self) -> Mapping[str, float]:
         """Return "beta", "width" and "noise", as far as the model has them."""
         betas = [float(array_of(beta)) for beta in self._betas()]
-        bits = [float(q.bits) for q in self._quantisers()]
         noise = [float(array_of(q.qnoise_factor)) for q in self._noisy()]
-        found = {"beta": betas, "width": bits, "noise": noise}
-        return {name: float(np.mean(values)) for name, values in found.items() if values}
+        found = {"beta": betas, "noise": noise}
+        means = {name: float(np.mean(values)) for name, values in found.items() if values}
+        sizes = self._sizes()
+        if sizes:
+            bits = [q.bits for q in self._quantisers()]
+            means["width"] = float(np.average(bits, weights=sizes))
+        return means
 
     def turn(self, knob: str, value: float) -> None:
         """Set a knob in all layers; compiled steps of training are made anew where they must be."""
@@ -72,18 +78,22 @@ class _Model(Network):
             for beta in self._betas():
                 beta.assign(value)
         elif knob == "noise":
+            fixed = [q for q in self._noisy() if not hasattr(q.qnoise_factor, "assign")]
+            changed = any(q.qnoise_factor != value for q in fixed)
             for quantiser in self._noisy():
                 quantiser.update_qnoise_factor(value)
+            if changed:
+                self._forget_steps()
         else:
             quantisers = list(self._quantisers())
-            widths = shared_bits(value, len(quantisers))
+            widths = shared_bits(value, self._sizes())
             if widths != [quantiser.bits for quantiser in quantisers]:
                 for quantiser, width in zip(quantisers, widths, strict=True):
                     quantiser.bits = width
                 self._forget_steps()
 
     def _forget_steps(self) -> None:
-        """A width is no variable: compiled steps hold it as a number."""
+        """Compiled steps hold as numbers what is no variable: widths, and most often the noise."""
         for step in ("train", "test", "predict"):
             getattr(self.identity, f"make_{step}_function")(force=True)
 
@@ -95,12 +105,28 @@ class _Model(Network):
 
     def _quantisers(self) -> Iterator[Any]:
         """Each of QKeras' quantisers with a width, once."""
-        seen: set[int] = set()
+        return (held for held, _ in self._sized())
+
+    def _sizes(self) -> list[int]:
+        """In how many products the values of each quantiser stand, at least 1."""
+        return [size for _, size in self._sized()]
+
+    def _sized(self) -> list[tuple[Any, int]]:
+        """Take activations for operands of the next layer that multiplies."""
+        sizes: dict[int, int] = {}
+        held: dict[int, Any] = {}
+        waiting: list[int] = []
         for layer in layers_of(self.identity):
-            for held in _held_quantisers(layer):
-                if isinstance(getattr(held, "bits", None), int) and id(held) not in seen:
-                    seen.add(id(held))
-                    yield held
+            products = _products(layer)
+            if products:
+                sizes.update(dict.fromkeys(waiting, products))
+                waiting = []
+            for quantiser, role in _held_quantisers(layer):
+                if isinstance(getattr(quantiser, "bits", None), int) and id(quantiser) not in held:
+                    held[id(quantiser)] = quantiser
+                    sizes[id(quantiser)] = products if role == "weight" and products else 1
+                    waiting += [id(quantiser)] if role == "activation" else []
+        return [(quantiser, sizes[number]) for number, quantiser in held.items()]
 
     def _noisy(self) -> Iterator[Any]:
         return (q for q in self._quantisers() if getattr(q, "qnoise_factor", None) is not None)
@@ -110,13 +136,28 @@ class _Model(Network):
         yield from map(array_of, self.identity.weights)
         yield np.array([quantiser.bits for quantiser in self._quantisers()])
 
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Let quantisers quantise their values as a whole, as they will in the end."""
+        held = [(q, array_of(q.qnoise_factor).item()) for q in self._noisy()]
+        partial = [(q, noise) for q, noise in held if noise != 1]
+        try:
+            for quantiser, _ in partial:
+                quantiser.update_qnoise_factor(1.0)
+            yield
+        finally:
+            for quantiser, noise in partial:
+                quantiser.update_qnoise_factor(noise)
+
     def imported(self) -> Graph:
         """Read the live model."""
-        return synth.load_graph(self.identity)
+        with self._whole():
+            return synth.load_graph(self.identity)
 
     def run(self, x: Any) -> Sequence[Array]:
-        """Call the model as `predict` does."""
-        return _arrays(self.identity(x, training=False))
+        """Call the model, step by step as `predict` does in one."""
+        with self._whole():
+            return _arrays(self.identity(x, training=False))
 
     def rounds(self) -> bool:
         """Whether QKeras is at work: it computes ``x + (q - x)`` for a quantised q."""
@@ -130,15 +171,34 @@ class _Model(Network):
             inner = keras.Model(self.identity.inputs, list(ends.values()))
         except (AttributeError, ValueError):  # subclassed, or a layer that is called twice
             return {}
-        return dict(zip(ends, _arrays(inner(x, training=False)), strict=True))
+        with self._whole():
+            return dict(zip(ends, _arrays(inner(x, training=False)), strict=True))
 
 
-def _held_quantisers(layer: Any) -> Iterator[Any]:
+def _held_quantisers(layer: Any) -> Iterator[tuple[Any, str]]:
+    """Return a layer's quantisers, each with its role: weight, bias or activation."""
+    biases = [getattr(layer, f"{name}_quantizer_internal", None) for name in ("bias", "beta")]
     getter = getattr(layer, "get_quantizers", None)
-    if getter is not None:
-        yield from getter()
-    for name in ("quantizer", "activation"):
-        yield getattr(layer, name, None)
+    own = [getattr(layer, name, None) for name in ("quantizer", "activation")]
+    for held in getter() if getter is not None else ():
+        if not any(held is other for other in own):
+            yield held, "bias" if any(held is bias for bias in biases) else "weight"
+    for held in own:
+        yield held, "activation"
+
+
+def _products(layer: Any) -> int:
+    """Return how many products a layer of QKeras computes for an event, 0 if none."""
+    kernels = [getattr(layer, name, None) for name in _KERNELS]
+    elements = sum(int(np.prod(kernel.shape)) for kernel in kernels if kernel is not None)
+    try:
+        places = layer.output.shape[1:-1]
+    except (AttributeError, ValueError):  # subclassed, or a layer that is called twice
+        places = ()
+    return elements * int(np.prod([place or 1 for place in places]))
+
+
+_KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel", "recurrent_kernel")
 
 
 def _arrays(results: Any) -> list[Array]:
@@ -170,7 +230,7 @@ class _Hosted(keras.callbacks.Callback):  # type: ignore[misc]
         self._conductor.start(self._trainee())
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
-        """Note that epochs have begun."""
+        """Set the knobs of the epoch."""
         self._conductor.begin(self._trainee())
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

@@ -64,6 +64,11 @@ class HardwareCallbacks(lightning.Callback):
         self._trainee = Module(self._model(pl_module), self._penalty, self._inputs)
         self._conductor.start(self._trainee)
 
+    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
+        """Set the knobs of the epoch."""
+        assert self._trainee is not None
+        self._conductor.begin(self._trainee)
+
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         """Act behind the validation of an epoch."""
         if not trainer.sanity_checking and trainer.state.fn == "fit":

@@ -152,12 +152,32 @@ def _quantised(graph: Graph) -> Graph:
     return graph
 
 
-def shared_bits(mean: float, count: int) -> list[int]:
-    """Return whole widths of so many quantisers with a given mean: the first ones have the rest.
+def shared_bits(mean: float, sizes: Sequence[float]) -> list[int]:
+    """Return whole widths with a given mean, or one near it: some have one bit more than others.
 
-    >>> shared_bits(4.5, 4)
+    Parameters
+    ----------
+    mean
+        In bits.
+    sizes
+        What each of the widths counts, above zero. Those that get the bit more are chosen so that
+        the mean is met as well as it can be; where sizes are costs, so is a budget.
+
+    >>> shared_bits(4.5, [1, 1, 1, 1])
     [5, 5, 4, 4]
+    >>> shared_bits(4.25, [6, 3, 3])
+    [4, 5, 4]
     """
     least = int(mean)
-    more = round((mean - least) * count)
-    return [least + (i < more) for i in range(count)]
+    units = [round(_SHARES * size / sum(sizes)) for size in sizes]
+    chosen: dict[int, tuple[int, ...]] = {0: ()}
+    for i, unit in enumerate(units):
+        for total, members in list(chosen.items()):
+            chosen.setdefault(total + unit, (*members, i))
+    wanted = (mean - least) * sum(units)
+    best = chosen[min(chosen, key=lambda total: abs(total - wanted))]
+    return [least + (i in best) for i in range(len(sizes))]
+
+
+_SHARES = 256
+"""To what share of the whole `shared_bits` tells sizes apart."""

@@ -15,9 +15,9 @@
         if callbacks.epoch(logs):
             break
 
-Each callback sees in the logs what those before it have added; what turns knobs stands last, so
-that the others see the model that was validated. `quant.callbacks.lightning` hands the same
-callbacks to a `Trainer`.
+Each callback sees in the logs what those before it have added. Knobs turn when the next epoch
+begins, that is with the first call in training mode, so that the loop leaves the model that was
+validated last. `quant.callbacks.lightning` hands the same callbacks to a `Trainer`.
 
 Knobs: "beta" is that of the penalty; "width" the mean width of Brevitas' quantisers, of which the
 first ones get one bit more where it is no whole number; "noise" the share of values that layers of
@@ -26,7 +26,7 @@ first ones get one bit more where it is no whole number; "noise" the share of va
 
 import warnings
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from inspect import signature
 from typing import Any
 
@@ -95,6 +95,7 @@ class Callbacks:
         self._conductor = Conductor(callbacks)
         self._trainee = Module(model, penalty, inputs)
         self._conductor.start(self._trainee)
+        self._trainee.before_training = lambda: self._conductor.begin(self._trainee)
         self._epochs = 0
 
     def epoch(self, logs: MutableMapping[str, float] | None = None) -> Stop | None:
@@ -118,6 +119,7 @@ class Module(Network):
     def __init__(self, model: torch.nn.Module, penalty: EBOPs | None, inputs: Any = None) -> None:
         super().__init__(model, inputs)
         self._penalty = penalty
+        self.before_training: Callable[[], None] | None = None
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._exported: tuple[object, Any] | None = None
         watcher = weakref.ref(self)
@@ -126,7 +128,9 @@ class Module(Network):
         )
 
     def see(self, arguments: Mapping[str, Any]) -> None:
-        """Note the shapes of a call."""
+        """Note the shapes of a call, and that training goes on if it is one of training."""
+        if self.before_training is not None and self.identity.training and torch.is_grad_enabled():
+            self.before_training()
         tensors = {n: x for n, x in arguments.items() if isinstance(x, torch.Tensor)}
         self._shapes = {name: (1, *x.shape[1:]) for name, x in tensors.items()}
 
@@ -150,7 +154,7 @@ class Module(Network):
                 grid.noise = value
         else:
             widths = list(self._widths())
-            for width, bits in zip(widths, shared_bits(value, len(widths)), strict=True):
+            for width, bits in zip(widths, shared_bits(value, [1] * len(widths)), strict=True):
                 width.write(bits)
 
     def _grids(self) -> list[Grid]:

@@ -327,7 +327,7 @@ class _Hosted(xgboost.callback.TrainingCallback):
         return model
 
     def before_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:  # noqa: ARG002
-        """Note that rounds have begun."""
+        """Set the knobs of the round."""
         self._conductor.begin(self._trainee(model))
         return False
 

@@ -92,12 +92,16 @@ def test_a_difference_ends_the_training(monkeypatch: pytest.MonkeyPatch) -> None
 def test_widths_follow_a_schedule_and_training_feels_it() -> None:
     """With three bits for everything; steps compiled for eight would learn as before."""
     model, validation = tagger(8), BitExactValidation(HELD_OUT[0])
-    history = fit(model, [validation, ResourceLogger(), BitwidthSchedule({0: 8, 1: 8, 2: 3})], 4)
+    points = {0: 8, 1: 8, 2: 3, 3: 3, 4: 8}
+    history = fit(model, [validation, ResourceLogger(), BitwidthSchedule(points)], 4)
     assert history["ebops"][1] > 2 * history["ebops"][3]
     assert history["loss"][2] > 1.05 * history["loss"][1]
     assert history["width"] == [8, 8, 3, 3]
     assert validation.mismatch is None
+    # What is left is the last epoch's model, not the one that a fifth would train.
     assert {q.bits for q in model.layers[1].get_quantizers() if q is not None} == {3}
+    accuracy = model.evaluate(*HELD_OUT, verbose=0)[1]
+    assert accuracy == pytest.approx(history["val_accuracy"][-1])
 
 
 def test_widths_are_driven_to_a_budget() -> None:
@@ -105,16 +109,34 @@ def test_widths_are_driven_to_a_budget() -> None:
     target = fit(model, [costs], 1)["ebops"][0] / 2
     drive = BudgetController({"ebops": target}, "width", limits=(2, 10))
     history = fit(model, [costs, drive], 20)
-    # One bit of one of the six quantisers is up to an eighth of the cost.
+    # One bit of the products' larger operands is up to an eighth of the cost.
     assert history["ebops"][-1] == pytest.approx(target, rel=0.125)
 
 
-def test_noise_follows_a_schedule() -> None:
-    model = tagger()
-    history = fit(model, [NoiseSchedule({0: 0.5, 1: 1})])
-    assert history["noise"] == [0.5, 1]
-    factors = [q.qnoise_factor for q in model.layers[1].get_quantizers() if q is not None]
-    assert [float(np.asarray(factor)) for factor in factors] == [1, 1]
+def test_noise_follows_a_schedule_and_training_feels_it() -> None:
+    """Of two bits, so that it matters; compiled steps of the first epoch would train on without."""
+
+    def losses(points: dict[int, float]) -> list[float]:
+        model = tagger(2)
+        history = fit(model, [NoiseSchedule(points)])
+        assert history["noise"] == list(points.values())
+        factors = [q.qnoise_factor for q in model.layers[1].get_quantizers() if q is not None]
+        assert [float(np.asarray(factor)) for factor in factors] == [points[1]] * 2
+        return history["loss"]
+
+    still, raised = losses({0: 0.0, 1: 0.0}), losses({0: 0.0, 1: 1.0})
+    assert raised[0] == pytest.approx(still[0], rel=1e-3)
+    assert raised[1] > 1.02 * still[1]
+
+
+def test_the_integers_are_those_of_whole_values_whatever_the_noise() -> None:
+    model, validation = tagger(), BitExactValidation(HELD_OUT[0][:100])
+    costs = ResourceLogger()
+    history = fit(model, [validation, costs, NoiseSchedule({0: 0.5})], 1)
+    assert (history["bit_exact"], validation.compared) == ([100], 500)
+    assert history["ebops"][0] > 0
+    factors = {float(np.asarray(q.qnoise_factor)) for q in model.layers[1].get_quantizers() if q}
+    assert factors == {0.5}  # as before
 
 
 def test_what_cannot_be_is_named() -> None:

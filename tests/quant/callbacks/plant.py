@@ -99,13 +99,14 @@ class Plant:
         conductor = Conductor([callback])
         before = log(model.values[knob])
         conductor.start(model)
-        knobs = [log(model.values[knob])] * (self.delay + 1)
+        knobs = [log(model.values[knob])] * self.delay
         cost, costs = 0.0, []
         for epoch in range(count):
+            conductor.begin(model)
+            knobs.append(log(model.values[knob]))
             goal = -self.elasticity * (knobs[-1 - self.delay] - before)
             cost += (goal - cost) / self.epochs
             costs.append(cost)
             seen = self.start * exp(cost + self.noise * rng.normal())
             conductor.epoch({"cost": seen, "epoch": float(epoch)}, model)
-            knobs.append(log(model.values[knob]))
         return np.array(costs)

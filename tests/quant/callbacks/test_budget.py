@@ -80,8 +80,10 @@ def test_the_knob_stays_within_its_limits_and_does_not_wind_up() -> None:
     assert model.values["beta"] == pytest.approx(1e-3)
     for epoch in range(50):  # the cost cannot be met
         run.epoch({"cost": 100.0, "epoch": float(epoch)}, model)
+        run.begin(model)
         assert model.values["beta"] == pytest.approx(1e-3)
     run.epoch({"cost": 0.5, "epoch": 50.0}, model)
+    run.begin(model)
     assert model.values["beta"] < 1e-3  # it leaves the limit at once
 
 

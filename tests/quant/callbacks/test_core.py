@@ -43,11 +43,29 @@ def test_actions_are_performed_in_order(tmp_path: Path) -> None:
     stop = Conductor([first, second]).epoch({"epoch": 0.0}, model)
     assert stop == Stop("enough")
     assert second.seen == {"epoch": 0.0, "cost": 3.0}
-    assert model.values == {"beta": 2.0}
     assert (file.read_text(), text.read_text()) == ("model", "{}")
     assert sorted(p.name for p in file.parent.iterdir()) == ["index.json", "model.txt"]
     assert Conductor([Scripted(Remove(file), Remove(file))]).epoch({}, model) is None
     assert not file.exists()
+
+
+def test_knobs_turn_when_the_next_epoch_begins() -> None:
+    """The last epoch's model is what a training leaves."""
+    model, other = Plain({"beta": 1.0}), Plain({"beta": 1.0})
+    run = Conductor([Scripted(Turn("beta", 2.0))])
+    run.start(model)
+    run.epoch({"epoch": 0.0}, model)
+    assert model.values == {"beta": 1.0}
+    run.begin(model)
+    assert model.values == {"beta": 2.0}
+    run.epoch({"epoch": 1.0}, model)
+    model.turn("beta", 3.0)
+    run.begin(other)  # what waits is not for another model
+    run.start(model)
+    assert (model.values, other.values) == ({"beta": 3.0}, {"beta": 1.0})
+    run.epoch({"epoch": 0.0}, model)
+    run.start(model)  # but for the next training of its own
+    assert model.values == {"beta": 2.0}
 
 
 def test_one_conductor_has_one_driver_a_knob() -> None:

@@ -35,6 +35,7 @@ def test_each_epoch_is_trained_with_its_value() -> None:
     run.start(model)
     trained, logged = [], []
     for epoch in range(6):
+        run.begin(model)
         trained.append(model.values["width"])
         logs = {"epoch": float(epoch)}
         run.epoch(logs, model)
