@@ -13,7 +13,7 @@ from tests.float32_errors import tolerance
 from tests.quantised_networks import events
 from tests.rational import rational
 
-__all__ = ["disagreements", "same_bits", "within_bounds"]
+__all__ = ["Array", "Run", "disagreements", "same_bits", "within_bounds"]
 
 Array = np.ndarray[Any, Any]
 Run = Callable[[onnx.ModelProto, Mapping[str, Array]], dict[str, Array]]

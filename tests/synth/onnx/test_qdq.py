@@ -1,5 +1,6 @@
 """ONNX's own quantisers and integer products, against onnxruntime and the oracle."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from synth.evaluate import evaluate
 from synth.ir.ops import Add, Convert, Dense, Dequantise, Quantise
 from synth.load import load_graph
 from synth.onnx import read
-from tests.quantised_agreement import same_bits, within_bounds
+from tests.quantised_agreement import Array, Run, same_bits, within_bounds
 from tests.quantised_networks import events, qdq_models, run_onnxruntime
 from tests.rational import rational
 
@@ -187,16 +188,31 @@ def test_q_linear_conv(by_output: bool) -> None:
     same_bits(linear_conv(by_output), run_onnxruntime, 250)
 
 
+def by_numpy(proto: onnx.ModelProto, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Compute a MatMulInteger of constants in 64 bits."""
+    held = {c.name: numpy_helper.to_array(c).astype(np.int64) for c in proto.graph.initializer}
+    x = feeds["x"].astype(np.int64) - held.get("za", 0)
+    return {"y": (x @ (held["w"] - held.get("zb", 0))).astype(np.int32)}
+
+
 @pytest.mark.parametrize("zeros", ["", " za", " za zb"])
-def test_matmul_integer(zeros: str) -> None:
-    # Seven bits: where a processor has no dot products of bytes, onnxruntime adds two products of
-    # eight bits in sixteen, which saturate.
-    held = [tensor("w", I8, RNG.integers(-64, 64, (6, 5)))]
-    held += [tensor("za", U8, 131), tensor("zb", I8, 7)][: len(zeros.split())]
+@pytest.mark.parametrize(
+    ("dtype", "low", "high", "run"),
+    [
+        # onnxruntime adds two products of eight bits in sixteen, which saturate, if one operand is
+        # signed and the processor has no dot products of bytes.
+        (I8, -64, 64, run_onnxruntime),
+        (U8, 0, 256, run_onnxruntime),
+        (I8, -128, 128, by_numpy),
+    ],
+)
+def test_matmul_integer(zeros: str, dtype: int, low: int, high: int, run: Run) -> None:
+    held = [tensor("w", dtype, RNG.integers(low, high, (6, 5)))]
+    held += [tensor("za", U8, 131), tensor("zb", dtype, 7)][: len(zeros.split())]
     nodes = [node("MatMulInteger", f"x w{zeros}", "y")]
     proto = model(nodes, (U8, (6,)), (I32, (5,)), *held)
     assert load_graph(proto).tensor("y").dtype == "int32"
-    same_bits(proto, run_onnxruntime, 2000)
+    same_bits(proto, run, 2000)
 
 
 def test_conv_integer() -> None:
