@@ -1,6 +1,7 @@
 """Simulates the jets of the demonstration: Pythia 8, anti-kT R = 0.8, mMDT grooming.
 
     python simulate.py jets.npz
+    python simulate.py more.npz --like jets.npz   # other jets, on the scale of the first file
 
 Particle level: no detector, no pile-up. README.md beside this file says what is in the data.
 """
@@ -85,23 +86,35 @@ class Run:
 
 def main() -> None:
     """Simulates every class, standardises, shuffles and writes the file."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--jets", type=int, default=6000, help="per class, a quarter held out")
-    parser.add_argument("--processes", type=int, default=2)
-    arguments = parser.parse_args()
+    arguments = _arguments()
     quarter = arguments.jets // 4
-    # The held-out jets have runs of their own: no event has a jet on both sides.
+    # The held-out jets have runs of their own: no event has a jet on both sides. Neither has one
+    # that joins a file with the jets that are made like it.
+    first = 0 if arguments.like is None else 4
     runs = [
         Run(label, 1000 * (label + 1) + part, quarter)
-        for part in range(4)
+        for part in range(first, first + 4)
         for label in range(len(CLASSES))
     ]
     with get_context("spawn").Pool(arguments.processes) as pool:
-        blocks = pool.map(simulate, runs, chunksize=1)
-    train = [pair for pair in zip(runs, blocks, strict=True) if pair[0].seed % 1000 < 3]
-    test = [pair for pair in zip(runs, blocks, strict=True) if pair[0].seed % 1000 == 3]
+        pairs = list(zip(runs, pool.map(simulate, runs, chunksize=1), strict=True))
+    if arguments.like is not None:
+        write_like(arguments.like, arguments.output, *shuffled(pairs, seed=1))
+        return
+    train = [pair for pair in pairs if pair[0].seed % 1000 < 3]
+    test = [pair for pair in pairs if pair[0].seed % 1000 == 3]
     write(arguments.output, *shuffled(train, seed=1), *shuffled(test, seed=2))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--jets", type=int, default=8000, help="per class, a quarter held out")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument(
+        "--like", type=Path, help="file whose scale is taken, for other jets: arrays x and y"
+    )
+    return parser.parse_args()
 
 
 def simulate(run: Run) -> Floats:
@@ -216,6 +229,13 @@ def write(
         feature_names=np.array(FEATURES),
         class_names=np.array([c.name for c in CLASSES]),
     )
+
+
+def write_like(scale_of: Path, path: Path, x: Floats, y: NDArray[np.uint8]) -> None:
+    """Standardises as another file's jets are, rounds to `MANTISSA_BITS` and writes x and y."""
+    with np.load(scale_of) as file:
+        mean, scale = file["mean"], file["scale"]
+    np.savez_compressed(path, x=rounded((x - mean) / scale), y=y)
 
 
 def rounded(x: Floats) -> NDArray[np.float32]:
