@@ -9,17 +9,17 @@ from synth.errors import SettingsError
 
 __all__ = ["BudgetController"]
 
-_CLOSE = 0.02
-"""Relative deviation from the target within which a change of sign says nothing."""
+_SWING = 0.05
+"""Relative deviation from the target up to which a swing is noise."""
 _FARTHEST = log(16)
 """A deviation further out counts as this one."""
 _LONGEST_STEP = log(4)
 """The most that the knob's logarithm moves in an epoch."""
 _DAMPED = 0.5
-"""What a crossing of the target multiplies the gain by."""
+"""What the end of a swing across the target multiplies the gain by."""
 _BOLDER = 1.25
 """What an epoch that brings the target no nearer multiplies the gain by."""
-_LEAST_GAIN, _GREATEST_GAIN = 1 / 16, 8.0
+_LEAST_GAIN, _GREATEST_GAIN = 1 / 16, 4.0
 _PROGRESS = 0.95
 """An epoch brings the target nearer if it leaves at most this share of the deviation."""
 
@@ -35,7 +35,7 @@ class _Habit:
 
 _HABITS = {
     # A strength of regularisation moves costs epoch by epoch, down more readily than up.
-    "beta": _Habit(gain=2.0, memory=15.0),
+    "beta": _Habit(gain=4.0, memory=8.0),
     # Costs follow bit widths at once, as their square or more.
     "width": _Habit(gain=0.2, memory=2.0, raises_cost=True),
 }
@@ -45,11 +45,12 @@ _HABITS = {
 class BudgetController(Callback):
     """Turns a knob until costs meet their targets.
 
-    The deviation is the logarithm of cost over target, of the cost that is worst off. The knob's
-    logarithm moves by ``gain * (change of the deviation + deviation / memory)``, within its limits,
-    which therefore cannot wind up. The gain adapts: it halves whenever the target is crossed, so
-    that no oscillation lasts, and grows while an epoch brings the target no nearer, so that a knob
-    of little effect is turned further.
+    The deviation is the logarithm of cost over target, of the cost that is worst off, as the mean
+    of two epochs: what flips back and forth is no deviation. The knob's logarithm moves by
+    ``gain * (change of the deviation + deviation / memory)``, within its limits, which therefore
+    cannot wind up. The gain adapts: it halves whenever a swing of more than 5% ends across the
+    target, so that no oscillation lasts, and grows while an epoch brings the target no nearer, so
+    that a knob of little effect is turned further.
 
     Parameters
     ----------
@@ -98,7 +99,9 @@ class BudgetController(Callback):
         self._sign = -1.0 if raises_cost else 1.0
         self._gain, self._memory, self._wait, self._ramp = gain, memory, wait, ramp
         self._scale = 1.0
+        self._seen: float | None = None
         self._before: float | None = None
+        self._swing = 0.0
         self._knob = 0.0
         self._begun: dict[str, float] = {}
         self._epochs = 0
@@ -112,7 +115,8 @@ class BudgetController(Callback):
                 f"begin with a value within the limits, {exp(self._low):g} to {exp(self._high):g}"
             )
         self._knob = min(max(log(value), self._low), self._high)
-        self._scale, self._before = 1.0, None
+        self._scale, self._swing = 1.0, 0.0
+        self._seen = self._before = None
         self._begun, self._epochs = {}, 0
         return [Turn(self.knob, exp(self._knob))]
 
@@ -121,7 +125,9 @@ class BudgetController(Callback):
         if logs.get("epoch", inf) < self._wait:
             return []
         self._epochs += 1
-        deviation = max(self._deviation(logs, name) for name in self.target)
+        latest = max(self._deviation(logs, name) for name in self.target)
+        deviation = latest if self._seen is None else (latest + self._seen) / 2
+        self._seen = latest
         self._adapt(deviation)
         change = 0.0 if self._before is None else deviation - self._before
         step = self._gain * self._scale * (change + deviation / self._memory)
@@ -144,19 +150,20 @@ class BudgetController(Callback):
         return copysign(min(abs(far), _FARTHEST), far)
 
     def _wanted(self, name: str, cost: float) -> float:
-        """Return the logarithm of what the cost is to be behind this epoch."""
+        """Return the logarithm of what the cost is to be behind the next epoch."""
         first, last = self._begun.setdefault(name, cost), log(self.target[name])
-        share = min(self._epochs / self._ramp, 1.0) if self._ramp else 1.0
+        share = min((self._epochs + 1) / self._ramp, 1.0) if self._ramp else 1.0
         return first + share * (last - first)
 
     def _adapt(self, deviation: float) -> None:
         before = self._before
-        if before is None or min(abs(before), abs(deviation)) < _CLOSE / 2:
-            return
-        if before * deviation < 0:
-            self._scale = max(self._scale * _DAMPED, _LEAST_GAIN)
-        elif abs(deviation) > max(_PROGRESS * abs(before), _CLOSE):
+        if before is not None and before * deviation < 0:
+            if self._swing > _SWING:
+                self._scale = max(self._scale * _DAMPED, _LEAST_GAIN)
+            self._swing = 0.0
+        elif before is not None and abs(deviation) > max(_PROGRESS * abs(before), _SWING):
             self._scale = min(self._scale * _BOLDER, _GREATEST_GAIN)
+        self._swing = max(self._swing, abs(deviation))
 
 
 def _check(
