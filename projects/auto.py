@@ -24,19 +24,17 @@ class Auto:
 
     Attributes
     ----------
+    options
+        Arguments of `quant.search`: "budget", and what else is given.
     precision
         What is fixed already.
     """
 
-    budget: Any
-    merit: Any
-    labels: Any
+    options: Mapping[str, Any]
     precision: Precision
 
 
-def parse_auto(
-    precision: Any, *, budget: Any, merit: Any, labels: Any, calibration: Any
-) -> Auto | None:
+def parse_auto(precision: Any, *, calibration: Any, **options: Any) -> Auto | None:
     """Return what a search needs; None where none is asked for.
 
     Raises
@@ -51,7 +49,7 @@ def parse_auto(
     if isinstance(precision, Mapping) and precision.get("default") == AUTO:
         asked, fixed = True, {k: v for k, v in precision.items() if k != "default"}
     if not asked:
-        for name, value in (("budget", budget), ("merit", merit), ("labels", labels)):
+        for name, value in options.items():
             if value is not None:
                 raise SettingsError(
                     f"{name}= goes with precision='auto' (or a mapping with 'default': 'auto', in "
@@ -59,7 +57,7 @@ def parse_auto(
                     "contradict each other"
                 )
         return None
-    if budget is None:
+    if options.get("budget") is None:
         raise SettingsError(
             "precision='auto' searches formats for a budget, and there is none: give "
             "budget={'ebops': 50_000}, {'adders': 5_000} or {'accuracy_drop': 0.005} "
@@ -70,7 +68,7 @@ def parse_auto(
             "precision='auto' chooses formats from calibration data, and there is none: pass "
             "calibration=x_train (--calibration x.npy)"
         )
-    return Auto(budget, merit, labels, parse_precision(fixed))
+    return Auto(options, parse_precision(fixed))
 
 
 def searched(
@@ -92,13 +90,11 @@ def searched(
     front = search(
         graph,
         calibration,
-        budget=auto.budget,
-        merit=auto.merit,
-        labels=auto.labels,
         precision=auto.precision,
         inputs=inputs,
         outputs=outputs,
         progress=progress,
+        **auto.options,
     )
     return quantise(front.problem.full, front.wishes(front.chosen)), front
 

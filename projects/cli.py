@@ -8,6 +8,8 @@ standard output is one JSON document and nothing else, an error included.
 import json
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -107,6 +109,10 @@ def convert(
     merit: Annotated[
         str | None, typer.Option(help="With auto: accuracy, auc, efficiency@0.01, mse, ...")
     ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="With auto: a file to go on from if interrupted.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="With auto: processes that search.")] = 1,
     clock_period: Annotated[float | None, typer.Option(help="In ns; 5 by default.")] = None,
     clock: Annotated[str | None, typer.Option(help="The same as '360 MHz'.")] = None,
     interval: Annotated[int, typer.Option(help="Initiation interval, in cycles.")] = 1,
@@ -128,7 +134,7 @@ def convert(
     from projects.convert import convert as run
     from projects.data import read_data, read_precision
 
-    with Steps(quiet=as_json) as step:
+    with Steps(quiet=as_json) as step, _processes(jobs) as executor:
         project = run(
             model,
             part=part,
@@ -142,6 +148,8 @@ def convert(
             calibration=None if calibration is None else read_data(calibration),
             labels=None if labels is None else read_data(labels),
             merit=merit,
+            resume=resume,
+            executor=executor,
             clock_period=clock_period,
             clock=clock,
             interval=interval,
@@ -314,6 +322,10 @@ def _reuse(texts: Sequence[str] | None) -> Any:
 
 def _numbers(option: str, texts: Sequence[str] | None) -> dict[str, int]:
     return _pairs(option, texts or (), lambda text: _whole(option, text))
+
+
+def _processes(jobs: int) -> AbstractContextManager[Executor | None]:
+    return ProcessPoolExecutor(jobs) if jobs > 1 else nullcontext()
 
 
 def _amounts(option: str, texts: Sequence[str] | None) -> dict[str, float]:

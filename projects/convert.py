@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,8 @@ def convert(
     calibration: Any = None,
     labels: Any = None,
     merit: Any = None,
+    resume: str | os.PathLike[str] | None = None,
+    executor: Executor | None = None,
     clock_period: float | None = None,
     clock: str | None = None,
     interval: int = 1,
@@ -105,6 +108,8 @@ def convert(
     labels, merit
         With "auto": the events' classes or targets, and the figure of merit ("accuracy",
         "agreement", "auc", "efficiency@0.01", "mse", or a function of outputs and labels).
+    resume, executor
+        With "auto": a file from which an interrupted search goes on, and where the search works.
     clock_period, clock
         The clock's period in ns (by default 5), or its frequency as in "360 MHz".
     interval, latency
@@ -145,7 +150,15 @@ def convert(
         control=control,
         output=output,
     )
-    auto = parse_auto(precision, budget=budget, merit=merit, labels=labels, calibration=calibration)
+    auto = parse_auto(
+        precision,
+        calibration=calibration,
+        budget=budget,
+        merit=merit,
+        labels=labels,
+        resume=resume,
+        executor=executor,
+    )
     writer = _backend(backend)
     device = _device(part, writer)
     _check_name(name)

@@ -99,10 +99,15 @@ def test_the_command_line_takes_a_budget_and_prints_the_front(tmp_path: Path) ->
     np.save(tmp_path / "x.npy", rng.normal(size=(800, 4)).astype(np.float32))
     arguments = ["convert", tmp_path / "net.onnx", "--backend", "cpp", "--precision", "auto"]
     arguments += ["--calibration", tmp_path / "x.npy", "--output-dir", tmp_path / "p"]
-    done = synth(*arguments, "--budget", "ebops=200", "--merit", "mse")
+    arguments += ["--merit", "mse", "--resume", tmp_path / "state.json"]
+    done = synth(*arguments, "--budget", "ebops=200", "--jobs", 2)
     assert done.returncode == 0, done.stderr
     assert "drop of mse (certified, 95 %)" in done.stdout
     assert "\n*" in done.stdout
+    # The state holds all points, so that a second run, in one process, prints the same at once.
+    again = synth(*arguments, "--budget", "ebops=200", "--overwrite")
+    assert again.stdout == done.stdout
+    assert "resumed: " in again.stderr
     wrong = synth(*arguments, "--budget", "ebops=many", "--overwrite")
     assert wrong.returncode == 2
     assert "--budget: 'many' is no number" in wrong.stderr
