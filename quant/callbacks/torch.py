@@ -19,9 +19,11 @@ Each callback sees in the logs what those before it have added. Knobs turn when 
 begins, that is with the first call in training mode, so that the loop leaves the model that was
 validated last. `quant.callbacks.lightning` hands the same callbacks to a `Trainer`.
 
-Knobs: "beta" is that of the penalty; "width" the mean width of Brevitas' quantisers, of which the
-first ones get one bit more where it is no whole number; "noise" the share of values that layers of
-`quant.layers.torch` quantise while training.
+Knobs: "beta" is that of the penalty; "noise" the share of values that layers of
+`quant.layers.torch` quantise while training; "width" the mean width of what they multiply, which
+moves by shifting all fraction bits alike, so that learnt differences remain. Ranges of data count
+from the first call on. With Brevitas, "width" is the mean width of the quantisers, of which the
+first ones get one bit more where it is no whole number.
 """
 
 import warnings
@@ -49,7 +51,7 @@ try:
 except ModuleNotFoundError as error:
     raise MissingPackage.of_extra(__name__, "torch", "pytorch") from error
 
-from quant.layers.torch import EBOPs, Grid, Quantiser
+from quant.layers.torch import EBOPs, Grid, Quantiser, mean_width, set_mean_width
 
 __all__ = [
     "BitExactValidation",
@@ -137,9 +139,10 @@ class Module(Network):
     def knobs(self) -> Mapping[str, float]:
         """Return "beta", "width" and "noise", as far as there are any."""
         found = {} if self._penalty is None else {"beta": self._penalty.beta}
-        widths, grids = list(self._widths()), self._grids()
-        if widths:
-            found["width"] = float(np.mean([width.read() for width in widths]))
+        widths, grids = [width.read() for width in self._widths()], self._grids()
+        width = float(np.mean(widths)) if widths else mean_width(self.identity)
+        if width is not None:
+            found["width"] = width
         if grids:
             found["noise"] = float(np.mean([grid.noise for grid in grids]))
         return found
@@ -152,6 +155,8 @@ class Module(Network):
         elif knob == "noise":
             for grid in self._grids():
                 grid.noise = value
+        elif not self.rounds():
+            set_mean_width(self.identity, value)
         else:
             widths = list(self._widths())
             for width, bits in zip(widths, shared_bits(value, [1] * len(widths)), strict=True):

@@ -146,10 +146,13 @@ def proto_of(
 
 
 def _tell(module: torch.nn.Module) -> None:
-    for part in module.modules():
+    for name, part in module.named_modules():
         told = getattr(part, "before_export", None)
         if told is not None:
-            told()
+            try:
+                told()
+            except ModelError as error:
+                raise ModelError(f"layer {layer_names(module)(name)!r}: {error}") from error
 
 
 class Kept:

@@ -33,7 +33,7 @@ from quant.callbacks.torch import (
     ResourceLogger,
     Schedule,
 )
-from quant.layers.torch import EBOPs, Grid, Linear
+from quant.layers.torch import EBOPs, Grid, Linear, mean_width
 from synth.errors import ModelError, SettingsError, ShapeError
 
 JETS = load_jets()
@@ -121,6 +121,35 @@ def test_regularisation_is_driven_to_a_budget() -> None:
     history = train(model, callbacks, 40, penalty)
     assert history[-1]["ebops"] == pytest.approx(target, rel=0.2)
     assert penalty.beta == history[-2]["budget_beta"]  # that of the last epoch
+
+
+@pytest.mark.parametrize("per", ["weight", "tensor"])
+def test_the_width_of_our_layers_follows_a_schedule(per: str) -> None:
+    """Behind an epoch, in which widths are learnt too, they are near what the epoch began with."""
+    model, validation = tagger(per), BitExactValidation(HELD_OUT)
+    scores(model)  # so that ranges are known from the first epoch on
+    schedule = BitwidthSchedule({0: 6, 4: 3})
+    callbacks = Callbacks(model, [validation, ResourceLogger(), schedule])
+    begun = []
+    model.register_forward_pre_hook(
+        lambda *_: begun.append(mean_width(model)) if model.training else None
+    )
+    history = train(model, callbacks, 5, batch=1000)
+    near = {"weight": 0.1, "tensor": 0.5}[per]
+    assert begun[::4] == pytest.approx([6, 5.25, 4.5, 3.75, 3], abs=near)
+    assert [logs["width"] for logs in history] == [6, 5.25, 4.5, 3.75, 3]
+    assert validation.compared == 5 * 1000 * 5
+    assert history[0]["ebops"] > 2 * history[-1]["ebops"]
+
+
+def test_the_width_of_our_layers_is_driven_to_a_budget() -> None:
+    """Near it, as the training is short."""
+    model, costs = tagger(), ResourceLogger()
+    target = train(model, Callbacks(model, [costs]), 1)[0]["ebops"] / 2
+    drive = BudgetController({"ebops": target}, "width", limits=(1, 12))
+    history = train(model, Callbacks(model, [costs, drive]), 25)
+    assert history[-1]["ebops"] == pytest.approx(target, rel=0.2)
+    assert history[-1]["accuracy"] > 0.6
 
 
 def test_noise_follows_a_schedule() -> None:
