@@ -52,6 +52,7 @@ except ModuleNotFoundError as error:
     raise MissingPackage.of_extra(__name__, "torch", "pytorch") from error
 
 from quant.layers.torch import EBOPs, Grid, Quantiser, mean_width, set_mean_width
+from synth.live.torch import Kept, element_type, unwrapped
 
 __all__ = [
     "BitExactValidation",
@@ -72,7 +73,8 @@ class Callbacks:
     Parameters
     ----------
     model
-        In training. The shapes of its inputs are those of its latest call.
+        In training, as the loop calls it: compiled and data-parallel modules too. The shapes of its
+        inputs are those of its latest call.
     callbacks
         In the order in which they act.
     penalty
@@ -119,14 +121,15 @@ class Module(Network):
     """A module of PyTorch as the core sees it."""
 
     def __init__(self, model: torch.nn.Module, penalty: EBOPs | None, inputs: Any = None) -> None:
-        super().__init__(model, inputs)
+        super().__init__(unwrapped(model), inputs)
         self._penalty = penalty
         self.before_training: Callable[[], None] | None = None
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._exported: tuple[object, Any] | None = None
         watcher = weakref.ref(self)
+        # Of what the loop calls: hooks inside of compiled code may be compiled away.
         model.register_forward_pre_hook(
-            lambda module, args, options: _watch(watcher, module, args, options), with_kwargs=True
+            lambda _, args, options: _watch(watcher, args, options), with_kwargs=True
         )
 
     def see(self, arguments: Mapping[str, Any]) -> None:
@@ -170,6 +173,7 @@ class Module(Network):
 
     def state(self) -> Iterator[Array]:
         """Return all parameters and buffers, and what the exporter is told beside them."""
+        element_type(self.identity)  # NumPy has not all of them
         for tensor in self.identity.state_dict().values():
             yield tensor.detach().cpu().numpy()
         yield np.array(self._structure())
@@ -190,12 +194,11 @@ class Module(Network):
         if not self._shapes:
             raise ModelError(
                 f"{type(self.identity).__name__} was not called since its callbacks were made, so "
-                "the shapes of its inputs are unknown: call callbacks.epoch behind an epoch"
+                "the shapes of its inputs are unknown: call callbacks.epoch behind an epoch, and "
+                "give callbacks what the loop calls, compiled or not"
             )
         if not self._grids():
             return synth.load_graph(self.identity, shapes=self._shapes)
-        from synth.live.torch import Kept  # noqa: PLC0415  (an exporter, slow to load)
-
         key = (self._shapes, self._structure())
         anew = self._exported is None or self._exported[0] != key
         if self._exported is None or self._exported[0] != key:
@@ -240,10 +243,12 @@ class Module(Network):
         device = next((p.device for p in self.identity.parameters()), torch.device("cpu"))
         named = x if isinstance(x, Mapping) else {next(iter(_parameters(self.identity))): x}
         tensors = {str(k): torch.from_numpy(np.array(v)).to(device) for k, v in named.items()}
+        reals = element_type(self.identity)
+        cast = {k: v.to(reals) if v.is_floating_point() else v for k, v in tensors.items()}
         self.identity.eval()
         try:
             with torch.no_grad():
-                return self.identity(**tensors)
+                return self.identity(**cast)
         finally:
             for part in training:
                 part.training = True
@@ -253,11 +258,12 @@ _UNSEEN = ("frac", "low", "high")
 """Tensors of `quant.layers.torch` from which its layers compute what they export."""
 
 
-def _watch(watcher: Any, module: Any, args: tuple[Any, ...], options: Mapping[str, Any]) -> None:
+@torch.compiler.disable
+def _watch(watcher: Any, args: tuple[Any, ...], options: Mapping[str, Any]) -> None:
     """Tell a trainee, as long as it lives, what its module is called with."""
     trainee = watcher()
     if trainee is not None and not torch.compiler.is_exporting():
-        names = list(_parameters(module))
+        names = list(_parameters(trainee.identity))
         trainee.see({**dict(zip(names, args, strict=False)), **options})
 
 
