@@ -164,8 +164,8 @@ def proto_of(
     `run` takes examples of the inputs and the options of `torch.onnx.export`. Parts of the module
     that have a method `before_export` are told.
     """
-    _tell(module)
     reals = element_type(module)
+    _tell(module)
     batch = torch.export.Dim("batch", min=1)
     dynamic: tuple[Any, ...] = tuple({0: batch} for _ in inputs)
     with _evaluating(module), _quiet(), _refusals(module):
