@@ -222,7 +222,7 @@ def test_a_model_that_is_compiled_in_place_is_seen() -> None:
 def test_models_and_data_in_double_precision_are_bit_exact() -> None:
     """Weights and data next to ties that float32 cannot tell from them."""
     for model, dtype in ((tagger().double(), torch.float64), (tagger(), torch.float32)):
-        ties = (np.round(HELD_OUT * 64) + 0.5) / 64 * (1 + 1e-10)
+        ties = (np.round(HELD_OUT.astype(float) * 64) + 0.5) / 64 * (1 + 1e-10)
         validation = BitExactValidation(ties)
         callbacks = Callbacks(model, [validation])
         model(X.to(dtype))
