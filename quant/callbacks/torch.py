@@ -127,7 +127,7 @@ class Module(Network):
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._exported: tuple[object, Any] | None = None
         watcher = weakref.ref(self)
-        # Of what the loop calls: hooks inside of compiled code may be compiled away.
+        # Of what the loop calls: data parallelism calls copies of what is inside.
         model.register_forward_pre_hook(
             lambda _, args, options: _watch(watcher, args, options), with_kwargs=True
         )
@@ -258,7 +258,6 @@ _UNSEEN = ("frac", "low", "high")
 """Tensors of `quant.layers.torch` from which its layers compute what they export."""
 
 
-@torch.compiler.disable
 def _watch(watcher: Any, args: tuple[Any, ...], options: Mapping[str, Any]) -> None:
     """Tell a trainee, as long as it lives, what its module is called with."""
     trainee = watcher()

@@ -75,13 +75,8 @@ def examples_of(
 def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
     """Return the module inside of what `torch.compile` and data parallelism put around it."""
     parallel = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
-    while True:
-        if isinstance(model, parallel):
-            model = model.module
-        elif isinstance(getattr(model, "_orig_mod", None), torch.nn.Module):
-            model = model._orig_mod
-        else:
-            return model
+    inner = getattr(model, "module" if isinstance(model, parallel) else "_orig_mod", None)
+    return unwrapped(inner) if isinstance(inner, torch.nn.Module) else model
 
 
 def element_type(model: torch.nn.Module) -> torch.dtype:

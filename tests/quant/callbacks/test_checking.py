@@ -85,7 +85,10 @@ def test_data_that_do_not_fit_are_named() -> None:
         ([[1, 2], [3]], r"the data has rows of unequal length: give an array \(events, ...\)"),
         ({}, "the data is empty: give an array for each input by its name"),
         ({"a": X, "b": X[:0]}, r"the data of input 'b' has the shape \(0, 2\): give at least one"),
-        ({"a": X, "b": X[:3]}, "inputs have unequal numbers of events, {'a': 50, 'b': 3}: give the"),
+        (
+            {"a": X, "b": X[:3]},
+            "inputs have unequal numbers of events, {'a': 50, 'b': 3}: give the",
+        ),
     ],
 )
 def test_data_that_are_no_events_are_refused_at_once(kind: Any, data: Any, message: str) -> None:
