@@ -198,7 +198,6 @@ class Noises:
 WRAPPERS: dict[str, Callable[[nn.Module], Any]] = {
     "compiled": lambda model: torch.compile(model, backend="eager"),
     "parallel": nn.DataParallel,
-    "both": lambda model: torch.compile(nn.DataParallel(model), backend="eager"),
 }
 
 
@@ -339,6 +338,11 @@ def test_a_trainer_of_lightning_runs_them(tmp_path: Path) -> None:
     accuracy = np.mean(made.predict(HELD_OUT).argmax(1) == LABELS)
     assert accuracy == pytest.approx(float(trainer.callback_metrics["accuracy"]))
     assert read_index(tmp_path / "front")
+
+
+def test_data_of_another_shape_end_a_trainer_by_name() -> None:
+    with pytest.raises(ShapeError, match=r"expected \(events, 16\), got \(1000, 3\)"):
+        fit([BitExactValidation(HELD_OUT[:, :3])], max_epochs=1)
 
 
 @pytest.mark.parametrize(
