@@ -1,6 +1,7 @@
 """Live PyTorch modules: the same predictions, under the modules' paths."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,7 +144,8 @@ def test_what_wraps_a_module_is_taken_off() -> None:
     """Compiling is put off until a call, so nothing is compiled here."""
     model = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
     graph = load_graph(model, shapes={"input": (1, 4)})
-    for wrapped in (torch.compile(model), nn.DataParallel(model)):
+    wrappers: list[Any] = [torch.compile(model), nn.DataParallel(model)]
+    for wrapped in wrappers:
         for twice in (wrapped, nn.DataParallel(wrapped)):
             found = load_graph(twice, shapes={"input": (1, 4)})
             assert found.name == "Sequential"
