@@ -135,6 +135,9 @@ def _live(
     if _is_a(model, "keras", "Model"):
         return _read(_keras(model, shapes), name or str(model.name), dimensions)
     if _is_a(model, "torch.nn", "Module"):
+        from synth.live.torch import unwrapped  # noqa: PLC0415
+
+        model = unwrapped(model)
         return _read(_torch(model, shapes), name or type(model).__name__, dimensions)
     for package in packages:
         if package in _LATER_MODULES:

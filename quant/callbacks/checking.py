@@ -39,11 +39,41 @@ def check_every(every: Any, who: str) -> int:
     return every
 
 
-def events(x: Any) -> Data:
-    """Return data as arrays, whatever holds them."""
-    if isinstance(x, Mapping):
-        return {str(name): np.asarray(array) for name, array in x.items()}
-    return np.asarray(x)
+def events(x: Any, who: str) -> Data:
+    """Return data as arrays, whatever holds them.
+
+    Raises
+    ------
+    ShapeError
+        There is no array, or no event, or inputs have unequal numbers of events.
+    """
+    if not isinstance(x, Mapping):
+        return _array(x, f"{who}: the data")
+    arrays = {str(k): _array(v, f"{who}: the data of input {str(k)!r}") for k, v in x.items()}
+    counts = {name: len(array) for name, array in arrays.items()}
+    if not counts:
+        raise ShapeError(f"{who}: the data is empty: give an array for each input by its name")
+    if len(set(counts.values())) > 1:
+        raise ShapeError(
+            f"{who}: inputs have unequal numbers of events, {counts}: give the same ones to each"
+        )
+    return arrays
+
+
+def _array(x: Any, what: str) -> Array:
+    if hasattr(x, "detach"):  # a tensor of PyTorch, with a gradient or on a device
+        x = x.detach().cpu()
+    try:
+        array = np.asarray(x)
+    except ValueError as error:
+        raise ShapeError(
+            f"{what} has rows of unequal length: give an array (events, ...)"
+        ) from error
+    if array.dtype.kind not in "biuf":
+        raise ShapeError(f"{what} holds {array.dtype}: give an array of numbers (events, ...)")
+    if array.ndim == 0 or not len(array):
+        raise ShapeError(f"{what} has the shape {array.shape}: give at least one event")
+    return array
 
 
 def _row(x: Data, number: int) -> Data:
@@ -136,6 +166,11 @@ class BitExactValidation(Callback):
     every
         Epochs from one comparison to the next.
 
+    Raises
+    ------
+    ShapeError
+        The data has no events, or unequal numbers of them; later, another shape than the input.
+
     Attributes
     ----------
     compared
@@ -143,7 +178,10 @@ class BitExactValidation(Callback):
     """
 
     def __init__(self, x: Any, every: int = 1) -> None:
-        self.x, self.every = events(x), check_every(every, "BitExactValidation")
+        self.x, self.every = (
+            events(x, "BitExactValidation"),
+            check_every(every, "BitExactValidation"),
+        )
         self.mismatch: Mismatch | None = None
         self.compared = 0
 

@@ -5,8 +5,9 @@
     hardware = HardwareCallbacks([BitExactValidation(x_valid), ResourceLogger()])
     Trainer(max_epochs=20, callbacks=[hardware]).fit(module, train, valid)
 
-They act behind each epoch's validation, or behind the epoch where nothing is validated, see the
-metrics that were logged by then, and log what they add. Lightning's own sanity check is no epoch.
+They act once an epoch: behind its last validation, so that whoever monitors metrics there sees what
+they add, or behind the epoch if nothing is ever validated. Where not every epoch is validated, the
+others are left out. Lightning's own sanity check is no epoch.
 """
 
 import warnings
@@ -58,6 +59,7 @@ class HardwareCallbacks(lightning.Callback):
         self._conductor = Conductor(callbacks)
         self._model, self._penalty, self._inputs = model, penalty, inputs
         self._trainee: Module | None = None
+        self._waits = False
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         """Claim knobs and set them."""
@@ -67,20 +69,24 @@ class HardwareCallbacks(lightning.Callback):
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
         """Set the knobs of the epoch."""
         assert self._trainee is not None
+        self._waits = not trainer.enable_validation
         self._conductor.begin(self._trainee)
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Act behind the validation of an epoch."""
+        """Act behind the last validation of an epoch."""
         if not trainer.sanity_checking and trainer.state.fn == "fit":
-            self._act(trainer, pl_module)
+            self._waits = True
+            if _is_last(trainer):
+                self._act(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Act behind an epoch that nothing validates."""
-        if not trainer.enable_validation:
+        """Act behind an epoch that nothing validates, or that ended before the next validation."""
+        if self._waits:
             self._act(trainer, pl_module)
 
     def _act(self, trainer: Any, pl_module: Any) -> None:
         assert self._trainee is not None
+        self._waits = False
         known = {name: float(value) for name, value in trainer.callback_metrics.items()}
         logs = {**known, "epoch": float(trainer.current_epoch)}
         stop = self._conductor.epoch(logs, self._trainee)
@@ -89,3 +95,14 @@ class HardwareCallbacks(lightning.Callback):
         if stop is not None:
             trainer.should_stop = True
             warnings.warn(stop.reason, UserWarning, stacklevel=2)
+
+
+def _is_last(trainer: Any) -> bool:
+    """Whether no validation of the present epoch follows this one.
+
+    One that follows a time, or an end that nobody could foresee, is found at the epoch's end.
+    """
+    step, count = trainer.val_check_batch, trainer.num_training_batches
+    if trainer.is_last_batch:
+        return True
+    return isinstance(step, int) and trainer.fit_loop.batch_idx + 1 + step > count

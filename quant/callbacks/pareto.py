@@ -1,6 +1,7 @@
 """Keeps the models of all epochs that no other epoch beats in every metric."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isnan
@@ -42,8 +43,9 @@ class ParetoCheckpoint(Callback):
     """Saves each epoch that is not dominated, and removes those that a later one dominates.
 
     One epoch dominates another if it is at least as good in every metric and better in one; of
-    equals the first stays. ``pareto.json`` in the folder lists what is kept, best first in the
-    first metric; `read_index` reads it.
+    equals the first stays. An epoch that is reported again, as one that is validated several times,
+    counts as another. ``pareto.json`` in the folder lists what is kept, best first in the first
+    metric; `read_index` reads it.
 
     Parameters
     ----------
@@ -68,10 +70,11 @@ class ParetoCheckpoint(Callback):
                 )
         self.metrics, self.folder = dict(metrics), Path(folder)
         self.front: list[Point] = []
+        self._reports: Counter[int] = Counter()
 
     def on_start(self, model: Trainee) -> list[Action]:  # noqa: ARG002
         """Begin an empty front."""
-        self.front = []
+        self.front, self._reports = [], Counter()
         if (self.folder / INDEX).exists():
             raise SettingsError(
                 f"ParetoCheckpoint: {self.folder / INDEX} is there already, of an earlier "
@@ -83,7 +86,9 @@ class ParetoCheckpoint(Callback):
         """Save this epoch if none dominates it, and remove those that it dominates."""
         found = {name: metric(logs, name, "ParetoCheckpoint") for name in self.metrics}
         epoch = int(metric(logs, "epoch", "ParetoCheckpoint"))
-        point = Point(epoch, self.folder / f"epoch_{epoch:05d}{model.suffix}", found)
+        self._reports[epoch] += 1
+        again = f"_{self._reports[epoch]}" if self._reports[epoch] > 1 else ""
+        point = Point(epoch, self.folder / f"epoch_{epoch:05d}{again}{model.suffix}", found)
         actions: list[Action] = []
         if not any(isnan(value) for value in found.values()) and not any(
             self._covers(kept, point) for kept in self.front

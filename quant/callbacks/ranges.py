@@ -96,10 +96,15 @@ class RangeTrace(Callback):
         Events to run, [events, ...], or by the names of the inputs.
     every
         Epochs from one trace to the next.
+
+    Raises
+    ------
+    ShapeError
+        As `BitExactValidation` does.
     """
 
     def __init__(self, x: Any, every: int = 1) -> None:
-        self.x, self.every = events(x), check_every(every, "RangeTrace")
+        self.x, self.every = events(x, "RangeTrace"), check_every(every, "RangeTrace")
         self.rows: list[Traced] = []
 
     def on_epoch(self, logs: Mapping[str, float], model: Trainee) -> list[Action]:

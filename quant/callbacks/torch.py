@@ -19,9 +19,11 @@ Each callback sees in the logs what those before it have added. Knobs turn when 
 begins, that is with the first call in training mode, so that the loop leaves the model that was
 validated last. `quant.callbacks.lightning` hands the same callbacks to a `Trainer`.
 
-Knobs: "beta" is that of the penalty; "width" the mean width of Brevitas' quantisers, of which the
-first ones get one bit more where it is no whole number; "noise" the share of values that layers of
-`quant.layers.torch` quantise while training.
+Knobs: "beta" is that of the penalty; "noise" the share of values that layers of
+`quant.layers.torch` quantise while training; "width" the mean width of what they multiply, which
+moves by shifting all fraction bits alike, so that learnt differences remain. Ranges of data count
+from the first call on. With Brevitas, "width" is the mean width of the quantisers, of which the
+first ones get one bit more where it is no whole number.
 """
 
 import warnings
@@ -49,7 +51,8 @@ try:
 except ModuleNotFoundError as error:
     raise MissingPackage.of_extra(__name__, "torch", "pytorch") from error
 
-from quant.layers.torch import EBOPs, Grid, Quantiser
+from quant.layers.torch import EBOPs, Grid, Quantiser, mean_width, set_mean_width
+from synth.live.torch import Kept, element_type, unwrapped
 
 __all__ = [
     "BitExactValidation",
@@ -70,7 +73,8 @@ class Callbacks:
     Parameters
     ----------
     model
-        In training. The shapes of its inputs are those of its latest call.
+        In training, as the loop calls it: compiled and data-parallel modules too. The shapes of its
+        inputs are those of its latest call.
     callbacks
         In the order in which they act.
     penalty
@@ -117,14 +121,15 @@ class Module(Network):
     """A module of PyTorch as the core sees it."""
 
     def __init__(self, model: torch.nn.Module, penalty: EBOPs | None, inputs: Any = None) -> None:
-        super().__init__(model, inputs)
+        super().__init__(unwrapped(model), inputs)
         self._penalty = penalty
         self.before_training: Callable[[], None] | None = None
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._exported: tuple[object, Any] | None = None
         watcher = weakref.ref(self)
+        # Of what the loop calls: data parallelism calls copies of what is inside.
         model.register_forward_pre_hook(
-            lambda module, args, options: _watch(watcher, module, args, options), with_kwargs=True
+            lambda _, args, options: _watch(watcher, args, options), with_kwargs=True
         )
 
     def see(self, arguments: Mapping[str, Any]) -> None:
@@ -137,9 +142,10 @@ class Module(Network):
     def knobs(self) -> Mapping[str, float]:
         """Return "beta", "width" and "noise", as far as there are any."""
         found = {} if self._penalty is None else {"beta": self._penalty.beta}
-        widths, grids = list(self._widths()), self._grids()
-        if widths:
-            found["width"] = float(np.mean([width.read() for width in widths]))
+        widths, grids = [width.read() for width in self._widths()], self._grids()
+        width = float(np.mean(widths)) if widths else mean_width(self.identity)
+        if width is not None:
+            found["width"] = width
         if grids:
             found["noise"] = float(np.mean([grid.noise for grid in grids]))
         return found
@@ -152,6 +158,8 @@ class Module(Network):
         elif knob == "noise":
             for grid in self._grids():
                 grid.noise = value
+        elif not self.rounds():
+            set_mean_width(self.identity, value)
         else:
             widths = list(self._widths())
             for width, bits in zip(widths, shared_bits(value, [1] * len(widths)), strict=True):
@@ -165,6 +173,7 @@ class Module(Network):
 
     def state(self) -> Iterator[Array]:
         """Return all parameters and buffers, and what the exporter is told beside them."""
+        element_type(self.identity)  # NumPy has not all of them
         for tensor in self.identity.state_dict().values():
             yield tensor.detach().cpu().numpy()
         yield np.array(self._structure())
@@ -185,12 +194,11 @@ class Module(Network):
         if not self._shapes:
             raise ModelError(
                 f"{type(self.identity).__name__} was not called since its callbacks were made, so "
-                "the shapes of its inputs are unknown: call callbacks.epoch behind an epoch"
+                "the shapes of its inputs are unknown: call callbacks.epoch behind an epoch, and "
+                "give callbacks what the loop calls, compiled or not"
             )
         if not self._grids():
             return synth.load_graph(self.identity, shapes=self._shapes)
-        from synth.live.torch import Kept  # noqa: PLC0415  (an exporter, slow to load)
-
         key = (self._shapes, self._structure())
         anew = self._exported is None or self._exported[0] != key
         if self._exported is None or self._exported[0] != key:
@@ -235,10 +243,12 @@ class Module(Network):
         device = next((p.device for p in self.identity.parameters()), torch.device("cpu"))
         named = x if isinstance(x, Mapping) else {next(iter(_parameters(self.identity))): x}
         tensors = {str(k): torch.from_numpy(np.array(v)).to(device) for k, v in named.items()}
+        reals = element_type(self.identity)
+        cast = {k: v.to(reals) if v.is_floating_point() else v for k, v in tensors.items()}
         self.identity.eval()
         try:
             with torch.no_grad():
-                return self.identity(**tensors)
+                return self.identity(**cast)
         finally:
             for part in training:
                 part.training = True
@@ -248,11 +258,11 @@ _UNSEEN = ("frac", "low", "high")
 """Tensors of `quant.layers.torch` from which its layers compute what they export."""
 
 
-def _watch(watcher: Any, module: Any, args: tuple[Any, ...], options: Mapping[str, Any]) -> None:
+def _watch(watcher: Any, args: tuple[Any, ...], options: Mapping[str, Any]) -> None:
     """Tell a trainee, as long as it lives, what its module is called with."""
     trainee = watcher()
     if trainee is not None and not torch.compiler.is_exporting():
-        names = list(_parameters(module))
+        names = list(_parameters(trainee.identity))
         trainee.see({**dict(zip(names, args, strict=False)), **options})
 
 

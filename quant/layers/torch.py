@@ -17,7 +17,6 @@ straight through where nothing saturates. That of f comes from the rounding erro
 half with each bit: ``d q / d f = -ln 2 (q - x)`` (Sun et al., arXiv 2405.00645).
 """
 
-from collections.abc import Iterator
 from math import log, prod
 from typing import Any, cast
 
@@ -31,11 +30,32 @@ except ModuleNotFoundError as error:
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["Conv1d", "Conv2d", "EBOPs", "Grid", "Linear", "Quantiser", "WeightQuantiser"]
+__all__ = [
+    "Conv1d",
+    "Conv2d",
+    "EBOPs",
+    "Grid",
+    "Linear",
+    "Quantiser",
+    "WeightQuantiser",
+    "mean_width",
+    "set_mean_width",
+]
 
 EXACT_BITS = 24
 """Bits of a whole number that float32 holds exactly."""
 _MOST_FRAC = 30.0
+_MOST_INTEGER = 100.0
+"""A range beyond 2^100, or within 2^-100, is taken for one of that size: powers stay normal."""
+
+
+def _power(exponent: Tensor) -> Tensor:
+    """Return ``2**e`` for whole e from -126 to 127, put together from its bits.
+
+    Exponential functions of devices and of vector units may be off by a bit.
+    """
+    bits = (exponent.to(torch.int32) + 127) << 23
+    return bits.view(torch.float32).to(exponent.dtype)
 
 
 class _Rounded(torch.autograd.Function):
@@ -43,7 +63,7 @@ class _Rounded(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, frac: Tensor, lo: Tensor, hi: Tensor) -> Tensor:
-        scale = torch.exp2(frac)
+        scale = _power(frac)
         code = torch.round(x * scale)
         kept = torch.clamp(code, lo, hi)
         q = kept / scale
@@ -77,6 +97,17 @@ def _whole(frac: Tensor) -> Tensor:
 def _integer_bits(size: Tensor) -> Tensor:
     """Return the bits in front of the point of numbers of these magnitudes: ``size < 2**i``."""
     return torch.frexp(size).exponent.to(size.dtype)
+
+
+def _check_finite(**tensors: Tensor | None) -> None:
+    for what, tensor in tensors.items():
+        wrong = 0 if tensor is None else int((~torch.isfinite(tensor)).sum())
+        if wrong:
+            raise ModelError(
+                f"{wrong} of its {what.replace('_', ' ')} are NaN or infinite, so training has "
+                "diverged or has met such data: go back to an earlier state, and lower the "
+                "learning rate or clean the data"
+            )
 
 
 class Grid(nn.Module):
@@ -155,14 +186,21 @@ class WeightQuantiser(Grid):
         """Return the bits of each group without the sign, through which gradients of f pass."""
         frac = self._limited(w)
         with torch.no_grad():
-            code = torch.round(self._largest(w) * torch.exp2(frac))
+            code = torch.round(self._largest(w) * _power(frac))
         return torch.relu(_integer_bits(code) - frac.detach() + frac) * (code > 0)
 
     @torch.no_grad()
     def settle(self, w: Tensor) -> None:
-        """Bring the exporter's view up to date."""
+        """Bring the exporter's view up to date, for these weights.
+
+        Raises
+        ------
+        ModelError
+            A weight or its fraction bits are NaN or infinite.
+        """
+        _check_finite(weights=w, fraction_bits_of_weights=self.frac)
         frac, widths = self._limited(w), self.widths(w)
-        self.scale.copy_(torch.exp2(-frac))
+        self.scale.copy_(_power(-frac))
         # A group of zeros still has a format: two bits, of which it needs none.
         self.bits.copy_(torch.clamp(widths + 1, min=2))
 
@@ -191,7 +229,8 @@ class Quantiser(Grid):
     SettingsError
         The memory is below one batch.
     ModelError
-        When it is exported: no data but zeros have been seen, so there is no range.
+        When it is exported: no data but zeros have been seen, so there is no range; or it is NaN
+        or infinite.
     """
 
     low: Tensor
@@ -243,17 +282,18 @@ class Quantiser(Grid):
 
     def _integer(self) -> Tensor:
         """Return the bits before the point of what was seen, the sign apart."""
-        return torch.maximum(_integer_bits(self.high), _integer_bits(-self.low))
+        integer = torch.maximum(_integer_bits(self.high), _integer_bits(-self.low))
+        return integer.clamp(-_MOST_INTEGER, _MOST_INTEGER)
 
     def _limited(self) -> Tensor:
-        """Return whole fraction bits that leave 1 to 24 bits, the sign included."""
+        """Return whole fraction bits that leave a bit beside the sign, and at most 24 with it."""
         integer, sign = self._integer(), float(self.signed)
         whole = _whole(self.frac)
         most = whole.new_tensor(EXACT_BITS - sign) - integer
         return torch.maximum(torch.minimum(whole, most), 1 - integer)
 
     def _bounds(self) -> tuple[Tensor, Tensor]:
-        top = torch.exp2((self._integer() + self._limited()).detach())
+        top = _power((self._integer() + self._limited()).detach())
         return (-top if self.signed else torch.zeros_like(top)), top - 1
 
     def widths(self) -> Tensor:
@@ -266,6 +306,7 @@ class Quantiser(Grid):
     @torch.no_grad()
     def before_export(self) -> None:
         """Bring the exporter's view up to date."""
+        _check_finite(fraction_bits=self.frac, ends_of_the_range=torch.stack([self.low, self.high]))
         if not self._has_seen():
             raise ModelError(
                 "a quantiser has seen no data but zeros, so it has no range: train the model, or "
@@ -273,7 +314,7 @@ class Quantiser(Grid):
             )
         self.exported_signed = self.signed
         view = self._view()
-        self.scale = torch.exp2(-self._limited()).reshape(view)
+        self.scale = _power(-self._limited()).reshape(view)
         self.bits = self.widths().reshape(view)
 
 
@@ -310,6 +351,15 @@ class _Quantised(nn.Module):
         self.weights.settle(self.weight)
         if self.biases is not None:
             self.biases.settle(self.bias)
+
+    def mean_width(self) -> Tensor:
+        """Return the mean width of what is multiplied: weights and data count alike."""
+        widths = self.weights.widths(self.weight).expand(self.weight.shape)
+        return (widths.double().mean() + self.input.widths().double().mean()) / 2
+
+    def products(self) -> int:
+        """Return how many products one event takes, as far as the layer was called."""
+        return self.weight.numel() * self._products
 
     def ebops(self) -> Tensor:
         """Return bits of weights times bits of data, summed over the products of one event."""
@@ -375,6 +425,57 @@ class Conv2d(_Conv, nn.Conv2d):
         self._quantisers(frac, per, self.in_channels, 1)
 
 
+def _layers(model: nn.Module) -> list[_Quantised]:
+    return [part for part in model.modules() if isinstance(part, _Quantised)]
+
+
+@torch.no_grad()
+def mean_width(model: nn.Module) -> float | None:
+    """Return the mean width, in bits, of all that a model's layers multiply for an event.
+
+    As `EBOPs` counts them: a weight without its sign, 0 bits if it is pruned; data with their sign.
+    Biases and lone quantisers stand in no product. None for a model without layers of this module.
+    """
+    layers = _layers(model)
+    if not layers:
+        return None
+    sums = [float(layer.mean_width()) * layer.products() for layer in layers]
+    return sum(sums) / sum(layer.products() for layer in layers)
+
+
+@torch.no_grad()
+def set_mean_width(model: nn.Module, bits: float) -> None:
+    """Shift all fraction bits of a model by one number, so that `mean_width` comes nearest to bits.
+
+    So the differences that were learnt remain. Widths stay within their limits: 24 bits with the
+    sign, and at the lower end 0 for weights and 1 beside the sign for data. Formats of equal
+    fraction bits, as all are at first, move together, by whole bits.
+    """
+    grids = [part for part in model.modules() if isinstance(part, Grid)]
+    learnt = [grid.frac.clone() for grid in grids]
+
+    def shifted(shift: float) -> float:
+        for grid, frac in zip(grids, learnt, strict=True):
+            grid.frac.copy_(frac + shift)
+        return mean_width(model) or 0.0
+
+    side = 1 if bits > shifted(0) else -1
+    near, far = 0.0, 4 * _MOST_FRAC
+    end = shifted(side * far)
+    goal = min(bits, end) if side > 0 else max(bits, end)
+    while far - near > _FINEST_SHIFT:
+        middle = (near + far) / 2
+        if side * (shifted(side * middle) - goal) < 0:
+            near = middle
+        else:
+            far = middle
+    # Of equally good shifts the least: what is as near as it can be stays as it is.
+    shifted(side * min((0.0, near, far), key=lambda size: abs(shifted(side * size) - goal)))
+
+
+_FINEST_SHIFT = 2.0**-10
+
+
 class EBOPs:
     """The cost of a model as a penalty for its loss: ``loss + penalty()``.
 
@@ -393,14 +494,11 @@ class EBOPs:
 
     def __init__(self, model: nn.Module, beta: float) -> None:
         self.model, self.beta = model, beta
-        if next(self._layers(), None) is None:
+        if not _layers(model):
             raise ModelError(
                 f"{type(model).__name__} has no layers that quantise: build it of Linear, Conv1d "
                 "and Conv2d of quant.layers.torch"
             )
-
-    def _layers(self) -> Iterator[_Quantised]:
-        return (part for part in self.model.modules() if isinstance(part, _Quantised))
 
     def total(self) -> Tensor:
         """Return the EBOPs of one event, with gradients of all fraction bits.
@@ -408,7 +506,7 @@ class EBOPs:
         They count whole groups by their widest code; `synth.cost` of the integer model, which
         counts each constant's own bits, is lower.
         """
-        return torch.stack([layer.ebops() for layer in self._layers()]).sum()
+        return torch.stack([layer.ebops() for layer in _layers(self.model)]).sum()
 
     def __call__(self) -> Tensor:
         """Return what is to be added to the loss."""

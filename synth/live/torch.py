@@ -19,6 +19,7 @@ from synth.ir.types import Shape
 __all__ = [
     "Kept",
     "Scope",
+    "element_type",
     "examples_of",
     "export",
     "exported",
@@ -26,6 +27,7 @@ __all__ = [
     "proto_of",
     "scopes",
     "to_onnx",
+    "unwrapped",
 ]
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
@@ -68,6 +70,32 @@ def examples_of(
     """Return an example of each argument of `forward`; see `to_onnx`."""
     names = _arguments(model)
     return dict(zip(names, _examples(names, example, shapes), strict=False))
+
+
+def unwrapped(model: torch.nn.Module) -> torch.nn.Module:
+    """Return the module inside of what `torch.compile` and data parallelism put around it."""
+    parallel = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
+    inner = getattr(model, "module" if isinstance(model, parallel) else "_orig_mod", None)
+    return unwrapped(inner) if isinstance(inner, torch.nn.Module) else model
+
+
+def element_type(model: torch.nn.Module) -> torch.dtype:
+    """Return the type in which a module computes: that of its first parameter of real numbers.
+
+    Raises
+    ------
+    ModelError
+        It is neither float32 nor float64.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.dtype.is_floating_point:
+            if parameter.dtype not in (torch.float32, torch.float64):
+                raise ModelError(
+                    f"parameter {name!r} of {type(model).__name__} is of {parameter.dtype}, but "
+                    "integer models are those of float32 and float64: call model.float() first"
+                )
+            return parameter.dtype
+    return torch.float32
 
 
 class Scope(torch.nn.Module):
@@ -131,12 +159,13 @@ def proto_of(
     `run` takes examples of the inputs and the options of `torch.onnx.export`. Parts of the module
     that have a method `before_export` are told.
     """
+    reals = element_type(module)
     _tell(module)
     batch = torch.export.Dim("batch", min=1)
     dynamic: tuple[Any, ...] = tuple({0: batch} for _ in inputs)
     with _evaluating(module), _quiet(), _refusals(module):
         return run(
-            tuple(torch.from_numpy(_two_events(array)) for array in inputs),
+            tuple(_two_events(array, reals) for array in inputs),
             dynamo=True,
             dynamic_shapes=(dynamic,) if _is_variadic(module) else dynamic,
             input_names=list(input_names),
@@ -146,10 +175,13 @@ def proto_of(
 
 
 def _tell(module: torch.nn.Module) -> None:
-    for part in module.modules():
+    for name, part in module.named_modules():
         told = getattr(part, "before_export", None)
         if told is not None:
-            told()
+            try:
+                told()
+            except ModelError as error:
+                raise ModelError(f"layer {layer_names(module)(name)!r}: {error}") from error
 
 
 class Kept:
@@ -261,11 +293,11 @@ def _examples(
     return [given[name] for name in names if name in given]
 
 
-def _two_events(array: Array) -> Array:
+def _two_events(array: Array, reals: torch.dtype) -> torch.Tensor:
     if array.ndim == 0:
         raise ModelError("the shape of an input has no batch axis: write (1, 16) for 16 features")
-    wide = array.astype(np.float32) if array.dtype == np.float64 else array
-    return np.zeros((_EXAMPLE_BATCH, *wide.shape[1:]), wide.dtype)
+    example = torch.from_numpy(np.zeros((_EXAMPLE_BATCH, *array.shape[1:]), array.dtype))
+    return example.to(reals) if example.dtype.is_floating_point else example
 
 
 def _is_variadic(module: torch.nn.Module) -> bool:

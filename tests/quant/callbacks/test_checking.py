@@ -1,9 +1,11 @@
 """Validation, resources and ranges on a typed graph, without any framework."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from quant.callbacks.checking import BitExactValidation, ResourceLogger
+from quant.callbacks.checking import BitExactValidation, ResourceLogger, encoded
 from quant.callbacks.core import Conductor, Stop
 from quant.callbacks.ranges import RangeTrace, trace
 from quant.callbacks.resources import resources
@@ -60,7 +62,7 @@ def test_data_that_do_not_fit_are_named() -> None:
     with pytest.raises(ShapeError, match=r"has the shape \(50, 1\); input 'x' takes \(events, 2\)"):
         Conductor([BitExactValidation(X[:, :1])]).epoch({}, model)
     with pytest.raises(ShapeError, match="at least one event"):
-        Conductor([BitExactValidation(X[:0])]).epoch({}, model)
+        encoded(graph(), X[:0])
     for value in (0.5, 200.0, np.nan):
         x = X.copy()
         x[3, 1] = value
@@ -70,6 +72,28 @@ def test_data_that_do_not_fit_are_named() -> None:
         ResourceLogger(every=-1)
     with pytest.raises(PartError, match="unknown part 'xcvu'"):
         ResourceLogger("xcvu")
+
+
+@pytest.mark.parametrize("kind", [BitExactValidation, RangeTrace])
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (X[:0], r"the data has the shape \(0, 2\): give at least one event"),
+        (3.0, r"the data has the shape \(\): give at least one event"),
+        (None, "the data holds object: give an array of numbers"),
+        (["a"], "the data holds <U1: give an array of numbers"),
+        ([[1, 2], [3]], r"the data has rows of unequal length: give an array \(events, ...\)"),
+        ({}, "the data is empty: give an array for each input by its name"),
+        ({"a": X, "b": X[:0]}, r"the data of input 'b' has the shape \(0, 2\): give at least one"),
+        (
+            {"a": X, "b": X[:3]},
+            "inputs have unequal numbers of events, {'a': 50, 'b': 3}: give the",
+        ),
+    ],
+)
+def test_data_that_are_no_events_are_refused_at_once(kind: Any, data: Any, message: str) -> None:
+    with pytest.raises(ShapeError, match=f"{kind.__name__}: {message}"):
+        kind(data)
 
 
 def test_resources_are_counted_every_so_many_epochs() -> None:

@@ -140,6 +140,8 @@ def test_what_cannot_be_is_named() -> None:
         fit(model, [NoiseSchedule({0: 0.5})])
     with pytest.raises(ShapeError, match=r"input 'x': expected \(events, 16\), got \(1000, 5\)"):
         fit(model, [BitExactValidation(HELD_OUT[0][:, :5])])
+    with pytest.raises(ShapeError, match=r"has the shape \(0, 16\): give at least one event"):
+        BitExactValidation(HELD_OUT[0][:0])
     plain = compiled(keras.Sequential([keras.layers.Input((16,)), keras.layers.Dense(5)]))
     with pytest.raises(ModelError, match="has no quantisers, so training it decides no bits"):
         fit(plain, [ResourceLogger()])

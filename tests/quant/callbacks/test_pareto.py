@@ -57,6 +57,18 @@ def test_epochs_that_diverged_are_not_kept(tmp_path: Path) -> None:
     assert [point.epoch for point in checkpoint.front] == [1]
 
 
+def test_an_epoch_that_is_reported_again_counts_as_another(tmp_path: Path) -> None:
+    checkpoint, model = ParetoCheckpoint(GOALS, tmp_path), Plain()
+    for figures in ((0.5, 2.0), (0.6, 1.0), (0.7, 3.0), (0.6, 4.0)):
+        logs = {"epoch": 4.0, **dict(zip(GOALS, figures, strict=True))}
+        Conductor([checkpoint]).epoch(logs, model)
+    points = read_index(tmp_path)
+    assert [(point.epoch, point.metrics["accuracy"]) for point in points] == [(4, 0.7), (4, 0.6)]
+    files = ["epoch_00004_3.txt", "epoch_00004_2.txt"]
+    assert [point.path.name for point in points] == files
+    assert {path.name for path in tmp_path.iterdir()} == {INDEX, *files}
+
+
 def test_what_it_cannot_do_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="metrics is empty; name one"):
         ParetoCheckpoint({}, tmp_path)

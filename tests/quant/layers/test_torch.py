@@ -15,7 +15,18 @@ from torch import nn
 
 import synth
 from quant.allocate.cost import COSTS, design_of
-from quant.layers.torch import Conv1d, Conv2d, EBOPs, Linear, Quantiser, WeightQuantiser
+from quant.layers.torch import (
+    Conv1d,
+    Conv2d,
+    EBOPs,
+    Grid,
+    Linear,
+    Quantiser,
+    WeightQuantiser,
+    _power,
+    mean_width,
+    set_mean_width,
+)
 from synth.errors import ModelError, SettingsError
 from synth.exact import Array
 from synth.fixed import Fixed, Overflow, Round, decode, encode
@@ -188,7 +199,7 @@ def test_what_cannot_be_is_named() -> None:
         Quantiser(memory=0)
     with pytest.raises(ModelError, match="Linear has no layers that quantise: build it of Linear"):
         EBOPs(nn.Linear(2, 2), 1e-6)
-    with pytest.raises(ModelError, match="a quantiser has seen no data but zeros"):
+    with pytest.raises(ModelError, match=r"layer '0\.input': a quantiser has seen no data but zer"):
         synth.integer_model(mlp("tensor"), shapes=SHAPES)
 
 
@@ -202,3 +213,126 @@ def test_without_pytorch_the_extra_is_named() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert "pip install 'synth[pytorch]'" in done.stdout
+
+
+# Powers of two
+
+
+def test_powers_of_two_are_exact_for_every_exponent() -> None:
+    exponents = np.arange(-126, 128)
+    for dtype in (torch.float32, torch.float64):
+        found = _power(torch.from_numpy(exponents).to(dtype)).numpy()
+        np.testing.assert_array_equal(found, np.ldexp(1.0, exponents))
+
+
+@pytest.mark.parametrize("size", [2.0**-140, 2.0**-100, 2.0**-60, 2.0**60, 2.0**100, 2.0**127])
+def test_ranges_of_every_size_are_computed_with_normal_powers(size: float) -> None:
+    x = torch.tensor([size, -size / 3, 0.0])
+    quantiser, weights = Quantiser(frac=30), WeightQuantiser((), 30)
+    for found in (quantiser.train()(x), weights(x)):
+        assert torch.isfinite(found).all()
+    assert (quantiser.widths() >= 1).all()
+    assert (quantiser.widths() <= 24).all()
+
+
+# The mean width
+
+
+def learnt(per: str) -> nn.Sequential:
+    """Return a network whose fraction bits differ, and which has seen data."""
+    torch.manual_seed(5)
+    model = mlp(per)
+    with torch.no_grad():
+        for part in model.modules():
+            if isinstance(part, Grid):
+                part.frac.add_(torch.randn(part.frac.shape))
+    model(torch.randn(64, 6))
+    return model
+
+
+def fractions(model: nn.Module) -> Array:
+    grids = [part for part in model.modules() if isinstance(part, Grid)]
+    return np.concatenate([grid.frac.detach().numpy().ravel() for grid in grids])
+
+
+def test_the_mean_width_counts_operands_of_products() -> None:
+    """Both operands of each product, one by one; convolutions at all positions."""
+    model = nn.Sequential(Conv1d(2, 4, 3, groups=2), nn.ReLU(), nn.Flatten(), Linear(16, 3))
+    model(torch.randn(8, 2, 6))
+    operands = []
+    for layer, places in ((model[0], 4), (model[3], 1)):
+        assert isinstance(layer, Conv1d | Linear)
+        weights = layer.weights.widths(layer.weight).detach()
+        data = layer.input.widths().detach()
+        for index in np.ndindex(*weights.shape):
+            channel = index[1] + (index[0] // 2 if isinstance(layer, Conv1d) else 0)
+            operands += [float(weights[index]), float(data[channel])] * places
+    assert mean_width(model) == pytest.approx(np.mean(operands), rel=1e-12)
+    assert mean_width(nn.Linear(2, 2)) is None
+
+
+@pytest.mark.parametrize("per", ["weight", "channel", "tensor"])
+def test_the_mean_width_moves_and_learnt_differences_remain(per: str) -> None:
+    model = learnt(per)
+    before = fractions(model)
+    step = {"weight": 0.05, "channel": 0.2, "tensor": 0.9}[per]  # of so many formats
+    for bits in (5.0, 3.3, 8.0):
+        set_mean_width(model, bits)
+        assert mean_width(model) == pytest.approx(bits, abs=step)
+        shift = fractions(model) - before
+        np.testing.assert_allclose(shift, shift[0], atol=1e-5)  # of float32's sums
+
+
+def test_a_mean_width_as_near_as_can_be_changes_nothing() -> None:
+    model = learnt("tensor")
+    before = fractions(model)
+    width = mean_width(model)
+    assert width is not None
+    for bits in (width, width + 1e-9, width - 1e-9):
+        set_mean_width(model, bits)
+        np.testing.assert_array_equal(fractions(model), before)
+
+
+def test_a_mean_width_keeps_the_limits_and_returns_from_them() -> None:
+    model = learnt("weight")
+    before, width = fractions(model), mean_width(model)
+    assert width is not None
+    set_mean_width(model, 0.1)
+    for layer in model:
+        if isinstance(layer, Linear):
+            assert (layer.input.widths() == 1 + layer.input.signed).all()
+            assert (layer.weights.widths(layer.weight) == 0).all()
+    set_mean_width(model, 99)
+    for layer in model:
+        if isinstance(layer, Linear):
+            assert layer.input.widths().max() == 24
+            assert layer.weights.widths(layer.weight).max() == 23  # and a sign
+    set_mean_width(model, width)
+    assert mean_width(model) == pytest.approx(width, abs=0.05)
+    shift = fractions(model) - before
+    np.testing.assert_allclose(shift, shift[0], atol=1e-4)  # of float32's sums
+
+
+# Numbers that are none
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    ("name", "layer", "words"),
+    [
+        ("2.weight", "2", "weights"),
+        ("3.bias", "3", "weights"),
+        ("2.weights.frac", "2", "fraction bits of weights"),
+        ("2.input.frac", "2.input", "fraction bits"),
+        ("2.input.low", "2.input", "ends of the range"),
+        ("2.input.high", "2.input", "ends of the range"),
+    ],
+)
+def test_numbers_that_are_none_are_named_with_their_layer(
+    name: str, layer: str, words: str, value: float
+) -> None:
+    model = learnt("weight")
+    model.state_dict()[name].view(-1)[:1] = value
+    message = f"layer '{layer}': 1 of its {words} are NaN or infinite, so training has diverged"
+    with pytest.raises(ModelError, match=message):
+        synth.integer_model(model, shapes=SHAPES)

@@ -1,6 +1,7 @@
 """Live PyTorch modules: the same predictions, under the modules' paths."""
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from synth.errors import ModelError
 from synth.evaluate import evaluate
 from synth.ir import Graph, Shape
 from synth.ir.ops import Dense, Transpose
+from synth.ir.serialise import digest
 from synth.live.torch import to_onnx
 from synth.load import load_graph
 from synth.passes import prepare
@@ -135,6 +137,32 @@ def test_the_module_is_as_before_afterwards() -> None:
     model[0].eval()
     load_graph(model, shapes={"input": (1, 4)})
     assert [part.training for part in model.modules()] == [True, False, True]
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")  # torch.compile's own
+def test_what_wraps_a_module_is_taken_off() -> None:
+    """Compiling is put off until a call, so nothing is compiled here."""
+    model = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+    graph = load_graph(model, shapes={"input": (1, 4)})
+    wrappers: list[Any] = [torch.compile(model), nn.DataParallel(model)]
+    for wrapped in wrappers:
+        for twice in (wrapped, nn.DataParallel(wrapped)):
+            found = load_graph(twice, shapes={"input": (1, 4)})
+            assert found.name == "Sequential"
+            assert digest(found) == digest(graph)
+
+
+def test_double_precision_stays_and_half_is_refused() -> None:
+    model = nn.Sequential(nn.Linear(4, 3)).double()
+    x = np.random.default_rng(0).normal(size=(20, 4))
+    graph = load_graph(model, shapes={"input": (1, 4)})
+    with torch.no_grad():
+        own = model(torch.from_numpy(x)).numpy()
+    (found,) = evaluate(graph, {"input": x}).values()
+    np.testing.assert_allclose(found, own, rtol=1e-13, atol=1e-13)  # sums in another order
+    words = r"parameter '0\.weight' of Sequential is of torch\.float16.*call model\.float\(\) first"
+    with pytest.raises(ModelError, match=words):
+        load_graph(model.half(), shapes={"input": (1, 4)})
 
 
 def test_an_example_serves_as_well_as_shapes() -> None:
