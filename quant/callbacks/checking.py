@@ -178,10 +178,8 @@ class BitExactValidation(Callback):
     """
 
     def __init__(self, x: Any, every: int = 1) -> None:
-        self.x, self.every = (
-            events(x, "BitExactValidation"),
-            check_every(every, "BitExactValidation"),
-        )
+        self.x = events(x, "BitExactValidation")
+        self.every = check_every(every, "BitExactValidation")
         self.mismatch: Mismatch | None = None
         self.compared = 0
 
