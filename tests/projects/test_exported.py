@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
@@ -15,7 +15,8 @@ import synth
 from backends.qonnx import emit
 from synth.errors import PrecisionError, UnsupportedOp
 from synth.fixed import Overflow, Round
-from synth.ir import Graph
+from synth.ir import Graph, Node
+from synth.ir.ops import Trees
 from synth.ir.serialise import digest
 from tests.projects.models import PART
 from tests.quantised_networks import run_qonnx
@@ -70,9 +71,15 @@ def test_every_example_comes_back(name: str) -> None:
     assert made.ports.modes == modes
 
 
+def trees_of(graph: Graph) -> list[Node]:
+    return [node for node in graph.nodes if isinstance(node.op, Trees)]
+
+
 @settings(max_examples=40)
 @given(typed_graphs(wide=False), st.sampled_from(list(Round)), st.sampled_from(list(Overflow)))
 def test_random_graphs_come_back(graph: Graph, rounding: Round, overflow: Overflow) -> None:
+    # Several rows an event lie behind one another in ONNX's trees: no axis of events is left.
+    assume(all(graph.types[node.inputs[0]].shape[1:] == () for node in trees_of(graph)))
     try:
         data = emit(graph, dict.fromkeys(graph.inputs, (rounding, overflow)))
     except UnsupportedOp:
