@@ -13,6 +13,7 @@ from backends.cstyle import RESERVED, is_identifier
 from backends.vitis import Vitis
 from bdt import quantise as trees
 from projects.auto import Auto, front_files, parse_auto, searched
+from projects.exported import exported
 from projects.folder import creating
 from projects.options import Options, check_layers, parse_options
 from projects.project import Project
@@ -172,11 +173,14 @@ def convert(
             imported = lifted(imported, margin)
         check_layers(options, imported)
         asked = any(given is not None for given in (inputs, outputs, precision, calibration))
-        asked |= is_quantised(imported)
+        again = exported(model, imported, inputs, outputs, precision, output=options.output)
+        asked |= is_quantised(imported) or again is not None
         _check_sizes(imported, writer, asked=asked)
         modes: dict[str, Any] = {}
         typed, front = None, None
-        if asked or writer.needs_integers:
+        if again is not None:
+            modes, typed = dict(again.modes), again.graph
+        elif asked or writer.needs_integers:
             say("choosing number formats")
             modes, typed, front = _quantised(
                 imported,

@@ -41,7 +41,7 @@ def read_qonnx(path: str | os.PathLike[str]) -> Graph:
     """
     from backends.qonnx import read  # noqa: PLC0415  (as above)
 
-    return read(Path(path))
+    return read(Path(path)).graph
 
 
 def export(

@@ -8,6 +8,7 @@ from typing import Any
 
 from projects.convert import check_values, typed_graph
 from projects.export import export
+from projects.exported import exported
 from projects.options import word
 from projects.ports import Ports, single
 from synth.evaluate import Evaluator
@@ -89,6 +90,9 @@ def integer_model(
     check_values(imported)
     if kept == "margin":
         imported = margin(imported)
+    again = exported(model, imported, inputs, outputs, precision, output=kept)
+    if again is not None:
+        return IntegerModel(Ports(imported, again.graph, again.modes))
     modes, typed = typed_graph(
         imported, inputs=inputs, outputs=outputs, precision=precision, calibration=calibration
     )

@@ -16,7 +16,7 @@ from synth.fixed import Fixed, FixedArray, Overflow, Round
 from synth.ir import Codes
 from synth.ir.ops import Cast
 
-__all__ = ["Caster", "quant"]
+__all__ = ["WIDEST", "Caster", "one_node", "quant"]
 
 _MODES = {
     Round.TRN: "FLOOR",
@@ -81,7 +81,7 @@ class Caster:
         target, overflow = self.op.format.type, self.op.format.overflow
         rounded = self.op.rounded(self.x)
         plain = not self.op.overflows(rounded)
-        form = _one_node(target)
+        form = one_node(target)
         if form is not None and (plain or overflow in (Overflow.SAT, Overflow.SAT_SYM)):
             narrow = overflow is Overflow.SAT_SYM and form.signed
             return quant(
@@ -166,7 +166,7 @@ class Caster:
         return sheet.node("Where", [fits, x, zero], name, dtype)
 
 
-def _one_node(target: Fixed | FixedArray) -> Fixed | None:
+def one_node(target: Fixed | FixedArray) -> Fixed | None:
     """Return the one bit width and sign of a format that a node can say, None of another."""
     widths, signs = np.asarray(target.width), np.asarray(target.signed)
     if widths.size == 0 or (widths != widths.flat[0]).any() or (signs != signs.flat[0]).any():

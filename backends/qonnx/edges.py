@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from backends.qonnx.casts import WIDEST, Caster, quant
+from backends.qonnx.casts import WIDEST, Caster, one_node, quant
 from backends.qonnx.sheet import DOUBLE, FLOAT, Sheet, element_type
-from synth.errors import UnsupportedOp
 from synth.exact import Array
 from synth.fixed import Fixed, Format, Overflow, Round
 from synth.ir import Codes, Graph
@@ -35,23 +34,45 @@ _HALVES = {Round.RND: 0.5, Round.RND_MIN_INF: -0.5}
 def write_input(sheet: Sheet, graph: Graph, name: str, modes: tuple[Round, Overflow]) -> str:
     """Declare an input and write its cast; return the tensor that the graph computes with."""
     kind, layer = graph.codes(name), graph.origins[name].layer
+    saturates = modes[1] in (Overflow.SAT, Overflow.SAT_SYM)
     if name in graph.scales:
-        return _scaled(sheet, graph, name, modes)
+        form = one_node(kind.format)
+        if saturates and form is not None and form.width < WIDEST:
+            return _scaled(sheet, graph, name, form, modes)
+        caster = _caster(sheet, graph, name, modes, 1 << _ANY)
+        return caster.write(_unscaled(sheet, name, graph.scales[name]))
     fmt = kind.container
     sheet.dtypes[name] = element_type(layer, 2 * max(-fmt.min, fmt.max), fmt.frac)
-    made = f"{name}/wire"
     if modes == (Round.RND, Overflow.SAT) and isinstance(kind.format, Fixed):
         twice = _halves_up(sheet, name, kind.format)
         if twice is not None:
             return twice
-    # As if a number of any size arrived, one bit finer than the wire. What divides exactly in
-    # float32, and saturates, needs no more bits than the wire.
-    plain = modes[0] in _DIVIDES and modes[1] in (Overflow.SAT, Overflow.SAT_SYM)
-    bound = 4 * kind.interval.magnitude + 4
-    bound = bound if plain else max(bound, 1 << _ANY)
+    # As if a number of any size arrived. What divides exactly in float32, and saturates, needs no
+    # more bits than the wire.
+    bound = 0 if modes[0] in _DIVIDES and saturates else 1 << _ANY
+    return _caster(sheet, graph, name, modes, bound).write(name)
+
+
+def _caster(
+    sheet: Sheet, graph: Graph, name: str, modes: tuple[Round, Overflow], bound: int
+) -> Caster:
+    """Return the cast of numbers one bit finer than the wire, and up to a bound in their LSBs."""
+    kind, layer = graph.codes(name), graph.origins[name].layer
+    bound = max(bound, 4 * kind.interval.magnitude + 4)
     ends = (np.full(kind.shape, end, object) for end in (-bound, bound))
-    finer = Codes(kind.shape, replace(fmt, frac=fmt.frac + 1), Interval(*ends))
-    return Caster(sheet, Cast(Format(kind.format, *modes)), finer, made, layer).write(name)
+    fmt = replace(kind.container, frac=kind.container.frac + 1)
+    finer = Codes(kind.shape, fmt, Interval(*ends))
+    return Caster(sheet, Cast(Format(kind.format, *modes)), finer, f"{name}/wire", layer)
+
+
+def _unscaled(sheet: Sheet, name: str, scale: Scale) -> str:
+    """Declare a scaled input, and return what its codes stand for in the graph, in float64."""
+    sheet.dtypes[name] = FLOAT
+    x = sheet.as_type(name, DOUBLE)
+    for kind, part in (("Sub", scale.offset), ("Div", scale.factor)):
+        operand = sheet.number(part.astype(np.float64), DOUBLE, f"{name}/{kind.lower()}")
+        x = sheet.node(kind, [x, operand], f"{name}/after_{kind.lower()}", DOUBLE)
+    return x
 
 
 def _halves_up(sheet: Sheet, name: str, fmt: Fixed) -> str | None:
@@ -70,20 +91,18 @@ def _halves_up(sheet: Sheet, name: str, fmt: Fixed) -> str | None:
     return quant(sheet, added, np.asarray(lsb), fmt.width, made, signed=fmt.signed)
 
 
-def _unit(scale: Scale, frac: int) -> Array:
-    return np.asarray(scale.factor.astype(np.float64) * 2.0**-frac, FLOAT)
+def _unit(scale: Scale, lsb: Array) -> Array:
+    return np.asarray(scale.factor.astype(np.float64) * lsb, FLOAT)
 
 
-def _scaled(sheet: Sheet, graph: Graph, name: str, modes: tuple[Round, Overflow]) -> str:
+def _scaled(
+    sheet: Sheet, graph: Graph, name: str, fmt: Fixed, modes: tuple[Round, Overflow]
+) -> str:
     """Write an input with a scale: a `Quant` of that scale, then its codes without it."""
-    kind, scale, layer = graph.codes(name), graph.scales[name], graph.origins[name].layer
-    fmt, (rounding, overflow) = kind.format, modes
+    kind, scale, (rounding, overflow) = graph.codes(name), graph.scales[name], modes
     narrow = overflow is Overflow.SAT_SYM
-    if not isinstance(fmt, Fixed) or not 1 + fmt.signed <= fmt.width < WIDEST:
-        raise UnsupportedOp(f"layer {layer!r}: QONNX has no scaled input of {fmt}")
-    if overflow not in (Overflow.SAT, Overflow.SAT_SYM):
-        raise UnsupportedOp(f"layer {layer!r}: a scaled input that overflows by {overflow.value}")
-    unit = _unit(scale, fmt.frac)
+    grid = np.ldexp(1.0, -np.asarray(kind.format.frac))
+    unit = _unit(scale, grid)
     # Half an LSB more is half more in the zero point.
     zero = _HALVES.get(rounding, 0.0) - scale.offset.astype(np.float64) / unit
     sheet.dtypes[name] = FLOAT
@@ -98,7 +117,7 @@ def _scaled(sheet: Sheet, graph: Graph, name: str, modes: tuple[Round, Overflow]
     made = quant(
         sheet, made, np.ones(()), fmt.width, f"{name}/codes", signed=fmt.signed, mode="ROUND"
     )
-    lsb = sheet.number(np.ldexp(1.0, -fmt.frac), FLOAT, f"{name}/lsb")
+    lsb = sheet.number(grid, FLOAT, f"{name}/lsb")
     return sheet.node("Mul", [made, lsb], f"{name}/wire", FLOAT)
 
 

@@ -16,17 +16,19 @@ from onnx import ModelProto, StringStringEntryProto, TensorProto, helper
 from backends.qonnx.annotations import annotations
 from backends.qonnx.casts import WIDEST, Caster, quant
 from backends.qonnx.edges import write_input, write_output
-from backends.qonnx.sheet import DOUBLE, FLOAT, GENERAL, Sheet, element_type, reals
-from backends.qonnx.writers import WRITERS, Site
+from backends.qonnx.sheet import DOUBLE, FLOAT, GENERAL, ML, Sheet, element_type, reals
+from backends.qonnx.site import Site
+from backends.qonnx.writers import WRITERS
 from synth.errors import GraphError, UnsupportedOp
 from synth.fixed import Fixed, Overflow, Round
 from synth.ir import Codes, Graph, Node, Stage
-from synth.ir.ops import Cast
+from synth.ir.ops import Cast, Trees
 
 __all__ = ["PRODUCER", "emit", "model"]
 
 PRODUCER = "synth"
-_OPSET = 13
+_OPSETS = {"": 13, GENERAL: 1, ML: 5}
+"""Versions by domain; that of trees is imported only where there are some."""
 _LARGEST = (1 << 31) - 1
 """Protobuf's own limit of a file."""
 
@@ -49,7 +51,7 @@ def emit(graph: Graph, modes: Modes | None = None) -> bytes:
     GraphError
         The graph is not typed.
     UnsupportedOp
-        An operation has no form in ONNX, or computes with more than 53 bits.
+        An operation computes with more than 53 bits, or a value has no elements.
     """
     proto = model(graph, modes or {})
     if proto.ByteSize() > _LARGEST:
@@ -69,7 +71,8 @@ def model(graph: Graph, modes: Modes) -> ModelProto:
     body = helper.make_graph(
         writer.sheet.nodes, graph.name, writer.ports, outputs, writer.sheet.initializers
     )
-    opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(GENERAL, 1)]
+    used = {node.domain for node in writer.sheet.nodes} | {"", GENERAL}
+    opsets = [helper.make_opsetid(*known) for known in _OPSETS.items() if known[0] in used]
     proto = helper.make_model(body, opset_imports=opsets, ir_version=8, producer_name=PRODUCER)
     for key, text in annotations(graph, modes).items():
         proto.metadata_props.append(StringStringEntryProto(key=key, value=text))
@@ -99,12 +102,11 @@ class _Writer:
 
     def write(self) -> None:
         """Write everything in the order of computation."""
-        for node in self.graph.nodes:
-            if not isinstance(node.op, Cast) and type(node.op) not in WRITERS:
-                layer = self.graph.origins[node.output].layer
-                raise UnsupportedOp(f"layer {layer!r}: QONNX has no form for {node.op.kind}")
+        # Trees that ask nothing have no steps.
+        trees = [node for node in self.graph.nodes if isinstance(node.op, Trees)]
+        arrays = {name for node in trees for name in node.inputs[1:]}
         for name, kind in self.graph.types.items():
-            if 0 in kind.shape:
+            if 0 in kind.shape and name not in arrays:
                 raise UnsupportedOp(f"value {name!r} is empty: it has the shape {kind.shape}")
         for name, codes in sorted(self.graph.constants.items()):
             layer = self.graph.origins[name].layer

@@ -7,6 +7,7 @@ width and weight in it is what the graph says.
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,21 @@ from synth.fixed import Overflow, Round
 from synth.ir import Graph
 from synth.ir.serialise import load, pack
 
-__all__ = ["read"]
+__all__ = ["Exported", "read"]
 
 _LARGEST = (1 << 31) - 1
 
 
-def read(source: str | Path | bytes) -> Graph:
-    """Return the typed graph of a file that `emit` wrote: of the same digest.
+@dataclass(frozen=True, eq=False)
+class Exported:
+    """What `emit` was given: the typed graph, and rounding and overflow by input."""
+
+    graph: Graph
+    modes: Mapping[str, tuple[Round, Overflow]]
+
+
+def read(source: str | Path | bytes) -> Exported:
+    """Return what a file says that `emit` wrote: a graph of the same digest.
 
     Raises
     ------
@@ -45,11 +54,12 @@ def read(source: str | Path | bytes) -> Graph:
     tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
     try:
         graph = load(known[GRAPH], _weights(known[GRAPH], tensors))
-        again = model(graph, _modes(known[MODES]))
+        modes = _modes(known[MODES])
+        again = model(graph, modes)
     except SynthError as error:
         raise FormatError(f"the file was changed since synth wrote it: {error}") from error
     _compare(proto, again)
-    return graph
+    return Exported(graph, modes)
 
 
 def _parsed(source: str | Path | bytes) -> ModelProto:

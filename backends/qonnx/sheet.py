@@ -15,11 +15,13 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from synth.errors import UnsupportedOp
 from synth.exact import Array, magnitude
 
-__all__ = ["DOUBLE", "FLOAT", "GENERAL", "Sheet", "element_type", "reals"]
+__all__ = ["DOUBLE", "FLOAT", "GENERAL", "ML", "Sheet", "element_type", "reals"]
 
 FLOAT, DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
-GENERAL = "qonnx.custom_op.general"
-"""The domain of qonnx's quantisers."""
+GENERAL, ML = "qonnx.custom_op.general", "ai.onnx.ml"
+"""The domains of qonnx's quantisers, and of ONNX's trees."""
+
+_DOMAINS = {"Quant": GENERAL, "TreeEnsemble": ML}
 
 _BITS = {FLOAT: 24, DOUBLE: 53}
 _EXPONENTS = {FLOAT: 100, DOUBLE: 900}
@@ -87,9 +89,9 @@ class Sheet:
     ) -> str:
         """Add a node and return its result, a name that nothing has yet."""
         made = self.fresh(name)
-        custom = {"domain": GENERAL} if op_type == "Quant" else {}
+        domain = _DOMAINS.get(op_type)
         self.nodes.append(
-            helper.make_node(op_type, inputs, [made], name=made, **custom, **attributes)
+            helper.make_node(op_type, inputs, [made], name=made, domain=domain, **attributes)
         )
         if dtype is not None:
             self.dtypes[made] = dtype

@@ -3,6 +3,10 @@
 What stands between an input and its only quantiser (scales, shifts, movement) is undone on the
 host, where real numbers become integers once, exactly rounded; feeding another format first would
 round twice.
+
+``ceil(y)`` is ``y + 1/2`` rounded by RND_MIN_INF: what a code stands for is half an LSB lower then,
+the middle of all that becomes this code. Rounding away from zero (UP) has no such form: zero alone
+becomes 0, and no wire has a code for a single number.
 """
 
 from collections.abc import Container, Mapping
@@ -37,7 +41,11 @@ from synth.passes import is_quantised
 
 __all__ = ["Entry", "absorbed", "reaches_quantiser", "widens"]
 
-_MODES = frozenset(mode.value for mode in Round)
+_MODES: Mapping[str, tuple[Round, Fraction]] = {
+    **{mode.value: (mode, Fraction(0)) for mode in Round},
+    "CEIL": (Round.RND_MIN_INF, Fraction(1, 2)),
+}
+"""The mode of a wire, and what is added before, by the mode of a quantiser."""
 _WIDEST = 32
 """Bits of an input wire; quantisers of more are left to the firmware."""
 
@@ -122,9 +130,9 @@ def _entry(graph: Graph, readers: Mapping[str, list[Node]], name: str) -> Entry 
 def _check_mode(name: str, op: Quantise) -> None:
     if op.rounding not in _MODES:
         raise PrecisionError(
-            f"input {name!r} enters through a quantiser that rounds {op.rounding}, which no wire "
-            f"does, and choosing another format would round twice: say what the firmware is sent, "
-            f"inputs={{{name!r}: 'fixed<32,16>'}}"
+            f"input {name!r} enters through a quantiser that rounds away from zero "
+            f"({op.rounding}), which no wire does, and choosing another format would round twice: "
+            f"say what the firmware is sent, inputs={{{name!r}: 'fixed<32,16>'}}"
         )
 
 
@@ -174,6 +182,7 @@ def _wire(
     scale, zero, lo, hi = (np.broadcast_to(part, shape) for part in (scale, zero, lo, hi))
     if max(int(v).bit_length() for v in (*lo.flat, *hi.flat)) >= _WIDEST:
         return None
+    zero = zero + _MODES[op.rounding][1]
     return _placed(op, scale / factor, -(zero * scale + shift) / factor, (lo, hi))
 
 
@@ -189,5 +198,5 @@ def _placed(op: Quantise, unit: Array, offset: Array, limits: tuple[Array, Array
     if overflow is Overflow.WRAP and not whole_ranges(lo, hi):
         return None
     # What is too wide here (a feature of no bits has one) the firmware's own quantiser cuts.
-    target, _, _ = covering_codes(lo, hi, frac, Round(op.rounding), overflow)
+    target, _, _ = covering_codes(lo, hi, frac, _MODES[op.rounding][0], overflow)
     return Entry(target, Scale(collapsed(unit), collapsed(offset)))

@@ -142,23 +142,33 @@ def _into(site: Site, held: Held, target: Format) -> Held:
         lo = -hi
     wraps = target.overflow is Overflow.WRAP
     quantiser = Quantiser(scale, zero, lo, hi, target.rounding.value, "WRAP" if wraps else "SAT")
-    return requantised(site, held, quantiser)
+    rounded = requantised(site, held, quantiser)
+    # A shift moves no binary point, and what fits without rounding has not been cast.
+    placed = _unscaled(replace(site, name=f"{site.name}.placed"), rounded)
+    if site.build.codes(placed.code).format == fmt:
+        return placed
+    return _into(replace(site, name=f"{site.name}.cast"), placed, target)
 
 
 def _moved_point(site: Site, held: Held) -> Held | None:
     """Return a value of a power-of-two scale with its binary point moved, None of another scale."""
     powers = {as_power(value) for value in held.scale.flat}
-    if len(powers) != 1 or held.bounded:
+    if len(powers) != 1 or None in powers or held.bounded:
         return None
-    (power,) = powers
-    if power is None or not power:
-        return None if power is None else held
-    rank = held.scale.ndim
-    one = site.build.constant(
-        np.ones((1,) * rank, np.int64),
-        frac=-power,
+    return _unscaled(site, held)
+
+
+def _unscaled(site: Site, held: Held) -> Held:
+    """Return a value, whose scales are powers of two, as a typed one that needs none."""
+    powers = np.array([as_power(value) for value in held.scale.flat]).reshape(held.scale.shape)
+    if not powers.any():
+        return held
+    least = int(powers.min())
+    units = site.build.constant(
+        np.left_shift(1, powers - least),
+        frac=-least,
         name=f"{site.name}.point",
         origin=site.inner("point"),
     )
-    code = site.build.add(Mul(), held.code, one, name=site.name, origin=site.origin)
+    code = site.build.add(Mul(), held.code, units, name=site.name, origin=site.origin)
     return Held(code, held.scale / held.scale, held.offset)

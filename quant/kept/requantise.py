@@ -3,26 +3,29 @@
 In the order of preference: a shift, where all scales are powers of two and ties fall as they do
 there; a multiplier, an addend and a shift that are proven for every code in the interval (see
 `quant.kept.steps`); a table; and the thresholds themselves, where true ties leave no multiplier.
+A quantiser that wraps, behind anything but a shift, is two: one whose limits nothing reaches, and
+the cast that drops high bits.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from quant.kept.emit import Chain, covering_codes, whole_ranges
-from quant.kept.fractions import as_power, collapsed, fractions, odd_part
+from quant.kept.fractions import as_power, collapsed, fractions, is_dyadic, odd_part
 from quant.kept.held import Held, Quantiser, Site
+from quant.kept.settle import in_unit
 from quant.kept.steps import Line, Steps, line_through, rounded, steps_of
 from quant.tables import LIMIT
 from synth.errors import UnsupportedOp
 from synth.exact import Array
-from synth.fixed import Overflow, Round
+from synth.fixed import Fixed, Overflow, Round
 from synth.functions import exact_value
 
-__all__ = ["requantised"]
+__all__ = ["computed", "requantised"]
 
 _RISING = frozenset({"erf", "exp", "log", "sigmoid", "softsign", "sqrt", "tanh"})
 _MODES = frozenset(mode.value for mode in Round)
@@ -36,10 +39,26 @@ def requantised(site: Site, held: Held, quantiser: Quantiser) -> Held:
     Raises
     ------
     UnsupportedOp
-        The quantiser wraps, and does not round to a whole power-of-two range; or a function comes
-        before it whose operand takes too many codes.
+        The quantiser wraps, and does not round to a whole power-of-two range, or too many codes
+        wrap; or a function comes before it whose operand takes too many codes.
     """
     return _Requantisation(site, held, quantiser).result()
+
+
+def computed(site: Site, held: Held) -> Held:
+    """Return a value with nothing pending, if all of it is dyadic: then a wrap is a shift."""
+    parts = [part for part in (held.scale, held.offset, held.low, held.high) if part is not None]
+    if not all(is_dyadic(value) for part in parts for value in part.flat):
+        return held
+    odd = any(odd_part(value) != 1 for value in held.scale.flat)
+    if held.is_code and not odd:
+        return held
+    inner = replace(site, name=f"{site.name}.exact", origin=site.inner("accumulator"))
+    return in_unit(inner, held, np.full((1,) * held.scale.ndim, Fraction(1)))
+
+
+_MOST_COUNTED = 1 << 20
+"""Codes, of all channels together, that are counted out in front of a cast that wraps."""
 
 
 @dataclass(eq=False)
@@ -69,12 +88,16 @@ class _Requantisation:
         self.slope = np.asarray(own * Fraction(2) ** -self.frac / scale)
         self.shift = np.asarray(offset / scale)
         if self.held.function is None:
-            shifted = self._by_shift()
+            shifted = None if self._wraps and held.bounded else self._by_shift()
             if shifted is not None:
                 return shifted
-            if self.quantiser.overflow == "WRAP" and not self._stays_inside():
-                self._refuse("it wraps, which only a shift by powers of two can do exactly")
+            if self._wraps:
+                return self._wrapped()
         return self._by_steps()
+
+    @property
+    def _wraps(self) -> bool:
+        return self.quantiser.overflow == "WRAP"
 
     def _refuse(self, why: str) -> None:
         raise UnsupportedOp(f"quantiser of layer {self.site.origin.layer!r}: {why}")
@@ -83,7 +106,7 @@ class _Requantisation:
         """Return the least and greatest code, what bounds the operand included."""
         to, held = self.quantiser, self.held
         lo, hi = (np.broadcast_to(end, self.shape) for end in (to.lo, to.hi))
-        if held.function is not None or to.overflow == "WRAP":
+        if held.function is not None or self._wraps:
             return lo, hi
         for bound in (held.low, held.high):
             if bound is None:
@@ -112,7 +135,7 @@ class _Requantisation:
         if mode not in _MODES or None in powers or not aligned or not self._ties_stay():
             return None
         limits = self.lo - self.zero, self.hi - self.zero
-        if self.quantiser.overflow == "WRAP" and not whole_ranges(*limits):
+        if self._wraps and not whole_ranges(*limits):
             return None
         power = np.array(powers, dtype=np.int64).reshape(self.shape)
         chain = Chain(self.site, self.held.code)
@@ -149,15 +172,36 @@ class _Requantisation:
         up = np.frompyfunc(lambda code, f: int(code) << (finest - int(f)), 2, 1)
         chain.clamp(up(lo, frac) if below else None, up(hi, frac) if above else None, finest)
 
-    def _stays_inside(self) -> bool:
-        for column in self._columns():
-            ends = [
-                rounded(column.slope * i + column.shift + column.zero, self.quantiser.rounding)
-                for i in (column.least, column.most)
-            ]
-            if ends[0] < column.lo or ends[1] > column.hi:
-                return False
-        return True
+    # A wrap.
+
+    def _wrapped(self) -> Held:
+        """Round to codes of any size, bounds included, and drop the high bits of these."""
+        least, most = (
+            _rounded(end * self.slope + self.shift + self.zero, self.quantiser.rounding)
+            for end in (self.least, self.most)
+        )
+        free = replace(self.quantiser, lo=least, hi=most, overflow="SAT")
+        inner = _Requantisation(self.site, self.held, free)
+        if bool(np.all(inner.lo >= self.lo) and np.all(inner.hi <= self.hi)):
+            return requantised(self.site, self.held, replace(self.quantiser, overflow="SAT"))
+        limits = self.lo - self.zero, self.hi - self.zero
+        if not whole_ranges(*limits):
+            self._refuse("it wraps in a range that is not all codes of a number of bits")
+        count = int(np.sum(inner.hi - inner.lo))
+        if count > _MOST_COUNTED:
+            exact = computed(self.site, self.held)
+            if exact is self.held:
+                self._refuse(f"it wraps {count} codes; let it saturate, or quantise before it")
+            return requantised(self.site, exact, self.quantiser)
+        name, origin = f"{self.site.name}.rounded", self.site.inner("accumulator")
+        least, most = _whole_formats(least - self.zero, most - self.zero)
+        free = replace(free, lo=least + self.zero, hi=most + self.zero)
+        found = requantised(replace(self.site, name=name, origin=origin), self.held, free)
+        steps = fractions(self.quantiser.scale / found.scale)
+        frac = np.array([-(as_power(step) or 0) for step in steps.flat]).reshape(steps.shape)
+        chain = Chain(self.site, found.code)
+        self._cast(chain, *limits, frac, Round.TRN)
+        return replace(found, code=chain.end())
 
     # Steps.
 
@@ -259,7 +303,7 @@ class _Requantisation:
             return self._by_table([code(i) for i in range(column.least, column.most + 1)])
         function = self.held.function
         assert function is not None
-        if function.name not in _RISING:
+        if self._wraps or function.name not in _RISING:
             self._refuse(f"its operand, {function.name}, takes more than {LIMIT} codes")
         first, last = code(column.least), code(column.most)
         found = [_reached(code, k, column.least, column.most) for k in range(first + 1, last + 1)]
@@ -279,6 +323,8 @@ class _Requantisation:
             x = x if high is None else min(x, high)
             value = _fraction_of(exact_value(function.name, function.constants, x))
             at = rounded(value / step + column.zero, to.rounding)
+            if self._wraps:
+                return column.lo + (at - column.lo) % (column.hi - column.lo + 1)
             return min(max(at, column.lo), column.hi)
 
         return code
@@ -295,6 +341,15 @@ class _Column:
     most: int
     lo: int
     hi: int
+
+
+def _whole_formats(lo: Array, hi: Array) -> tuple[Array, Array]:
+    """Return the ends of the narrowest formats of integers that hold lo..hi: no clamp is needed."""
+    pairs = zip(lo.flat, hi.flat, strict=True)
+    formats = [Fixed.containing(int(a), int(b), 0) for a, b in pairs]
+    ends = ([fmt.min for fmt in formats], [fmt.max for fmt in formats])
+    least, most = (np.array(end, dtype=object).reshape(lo.shape) for end in ends)
+    return least, most
 
 
 def _rounded(values: Array, rounding: Any) -> Array:

@@ -17,14 +17,13 @@ from quant.kept.fractions import (
     broadcast,
     collapsed,
     fractions,
-    is_dyadic,
     multiples,
     odd_part,
     placed,
     unit_of,
 )
 from quant.kept.held import Held, Quantiser, Site
-from quant.kept.requantise import requantised
+from quant.kept.requantise import computed, requantised
 from quant.kept.settle import in_unit, settled, together
 from synth.errors import UnsupportedOp
 from synth.exact import Array
@@ -418,22 +417,10 @@ def _quantise(context: Context) -> Held | None:
     counts = [np.asarray(np.frompyfunc(int, 1, 1)(part)) for part in (zero, lo, hi)]
     site = _named_by_reader(context)
     if op.overflow == "WRAP" and held.function is None:
-        held = _computed(site, held)
+        held = computed(site, held)
     quantiser = Quantiser(scale, counts[0], counts[1], counts[2], op.rounding, op.overflow)
     result = requantised(site, held, quantiser)
     return result.affine(1 / scale, zero)
-
-
-def _computed(site: Site, held: Held) -> Held:
-    """Return a value with nothing pending: a wrap is exact in its own bits only."""
-    parts = [part for part in (held.scale, held.offset, held.low, held.high) if part is not None]
-    if not all(is_dyadic(value) for part in parts for value in part.flat):
-        return held
-    odd = any(odd_part(value) != 1 for value in held.scale.flat)
-    if held.is_code and not odd:
-        return held
-    inner = replace(site, name=f"{site.name}.exact", origin=site.inner("accumulator"))
-    return in_unit(inner, held, np.full((1,) * held.scale.ndim, Fraction(1)))
 
 
 def _named_by_reader(context: Context) -> Site:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,27 +12,26 @@ from onnx import numpy_helper
 
 import synth
 from backends.qonnx import emit, read
+from backends.qonnx.writers import WRITERS
 from synth.errors import FormatError, GraphError, UnsupportedOp
 from synth.evaluate import evaluate
 from synth.exact import Array
 from synth.fixed import Overflow, Round
-from synth.ir import Builder, Codes, Graph, Origin, Stage, Tensor
+from synth.ir import Builder, Codes, Graph, Op, Origin, Stage, Tensor, ops
 from synth.ir.ops import Relu, Trees
 from synth.ir.serialise import digest
 from tests.forests import add_forest, random_forest
 from tests.projects.models import PART
 from tests.quantised_networks import run_qonnx
 from tests.typed_examples import dense_network, examples, wire
-from tests.typed_graphs import KINDS, feeds, typed_graphs
+from tests.typed_graphs import feeds, typed_graphs
 
 EXAMPLES = examples()
-TOO_WIDE = {"dense_64_bits", "odd_casts", "wide", "table"}
+TOO_WIDE = {"dense_64_bits", "odd_casts", "wide", "table", "trees"}
 """Examples of more than 53 bits."""
 NO_WIRE = {"mul", "element_formats", "shared", "constants"}
-"""Examples whose file does not say every wire by one `Quant` node: wider than 24 bits, of bit
+"""Examples whose nodes do not say every wire by one `Quant` node: wider than 24 bits, of bit
 widths by element, of no reader, or read by nothing that has a format."""
-
-NO_TREES = tuple(kind for kind in KINDS if kind != "Trees")
 
 
 def given_as(proto: onnx.ModelProto, values: dict[str, Array]) -> dict[str, Array]:
@@ -53,7 +53,7 @@ def expected(graph: Graph, codes: dict[str, Array]) -> list[Array]:
 def hold(graph: Graph, events: int) -> None:
     """Compare qonnx's executor with `evaluate`, and the file with the graph."""
     data = emit(graph)
-    assert digest(read(data)) == digest(graph)
+    assert digest(read(data).graph) == digest(graph)
     codes, proto = feeds(graph, events), onnx.load_from_string(data)
     values = {name: graph.decode(name, code) for name, code in codes.items()}
     results = run_qonnx(proto, given_as(proto, values)).values()
@@ -61,7 +61,7 @@ def hold(graph: Graph, events: int) -> None:
         np.testing.assert_array_equal(found, value)
 
 
-@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - TOO_WIDE - {"trees"}))
+@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - TOO_WIDE))
 def test_qonnx_computes_as_we_do(name: str) -> None:
     hold(EXAMPLES[name], 40)
 
@@ -73,7 +73,7 @@ def test_what_is_too_wide_is_refused_by_name(name: str) -> None:
 
 
 @settings(max_examples=100)
-@given(typed_graphs(kinds=NO_TREES, wide=False))
+@given(typed_graphs(wide=False))
 def test_random_graphs(graph: Graph) -> None:
     hold(graph, 12)
 
@@ -88,11 +88,11 @@ def test_random_wide_graphs_are_held_or_refused(graph: Graph) -> None:
     hold(graph, 8)
 
 
-@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - TOO_WIDE - NO_WIRE - {"trees"}))
-def test_a_file_is_converted_like_any_other(name: str, tmp_path: Path) -> None:
-    graph, path = EXAMPLES[name], tmp_path / "model.onnx"
-    path.write_bytes(emit(graph))
-    project = synth.convert(path, part=PART, output_dir=tmp_path / "project")
+@pytest.mark.parametrize("name", sorted(set(EXAMPLES) - TOO_WIDE - NO_WIRE))
+def test_its_nodes_are_converted_like_any_others(name: str, tmp_path: Path) -> None:
+    graph, proto = EXAMPLES[name], onnx.load_from_string(emit(EXAMPLES[name]))
+    del proto.metadata_props[:]
+    project = synth.convert(proto, part=PART, output_dir=tmp_path / "project")
     codes = feeds(graph, 40)
     values = {name: graph.decode(name, code) for name, code in codes.items()}
     found = project.predict(values)
@@ -130,7 +130,7 @@ def test_scales_stand_at_the_edges(tmp_path: Path) -> None:
     project = synth.convert(proto, part=PART, output_dir=tmp_path / "project")
     assert set(project.graph.scales)
     path = project.export("qonnx", tmp_path / "model.onnx")
-    assert digest(read(path)) == digest(project.graph)
+    assert digest(read(path).graph) == digest(project.graph)
     x = np.random.default_rng(0).uniform(-12, 12, (500, 4)).astype(np.float32)
     (found,) = run_qonnx(onnx.load(path), {"x": x}).values()
     np.testing.assert_array_equal(found, project.predict(x))
@@ -180,7 +180,7 @@ def cut(proto: onnx.ModelProto) -> None:
 )
 def test_a_changed_file_is_refused(change: Callable[[onnx.ModelProto], None]) -> None:
     proto = onnx.load_from_string(emit(dense_network((4, 5, 2))))
-    assert digest(read(proto.SerializeToString())) == digest(dense_network((4, 5, 2)))
+    assert digest(read(proto.SerializeToString()).graph) == digest(dense_network((4, 5, 2)))
     change(proto)
     words = "was changed since synth wrote it|is off its grid|metadata is damaged"
     with pytest.raises(FormatError, match=words):
@@ -205,14 +205,66 @@ def test_only_typed_graphs_are_written() -> None:
         emit(graph)
 
 
-def test_trees_are_refused_by_name() -> None:
+def trees(seed: int, shape: tuple[int, ...], text: str, **settings: Any) -> Graph:
+    """A forest whose keys have none, one or several steps, and trees of one leaf."""
     build = Builder("trees", Stage.TYPED)
-    x = build.input("x", Codes.full((3,), wire("fixed<6,3>")))
-    forest = random_forest(np.random.default_rng(0), 3, -32, 31, trees=4, depth=4, outputs=1)
-    operands = add_forest(build, forest, steps=3, leaves=3, base=2, layer="trees")
-    graph = build.graph([build.add(Trees(), x, *operands, origin=Origin("trees"))])
-    with pytest.raises(UnsupportedOp, match=r"layer 'trees': QONNX has no form for Trees"):
-        emit(graph)
+    x = build.input("x", Codes.full(shape, wire(text)))
+    ends = build.codes(x).interval.hull
+    forest = random_forest(np.random.default_rng(seed), shape[-1], *ends, **settings)
+    frac = build.codes(x).frac
+    operands = add_forest(build, forest, steps=frac, leaves=3, base=2, layer="trees")
+    return build.graph([build.add(Trees(), x, *operands, origin=Origin("trees"))])
+
+
+FORESTS = {
+    "one": trees(0, (3,), "fixed<6,3>", trees=6, outputs=1),
+    "rows": trees(1, (2, 3), "fixed<6,3>", trees=6, outputs=2),
+    "vectors": trees(2, (2, 4), "ufixed<9,2>", trees=6, outputs=3, vector=True),
+    "leaves": trees(3, (3,), "fixed<6,3>", trees=3, depth=0, outputs=2),
+    "wide_features": trees(4, (4,), "fixed<33,3>", trees=6, outputs=1),
+    "wide_leaves": trees(5, (4,), "fixed<6,3>", trees=6, outputs=2, leaf_bits=40),
+}
+
+
+@pytest.mark.parametrize("name", FORESTS)
+def test_trees_are_one_operation_of_onnx(name: str) -> None:
+    graph = FORESTS[name]
+    hold(graph, 60)
+    proto = onnx.load_from_string(emit(graph))
+    (node,) = (node for node in proto.graph.node if node.domain == "ai.onnx.ml")
+    assert node.op_type == "TreeEnsemble"
+    assert {opset.domain: opset.version for opset in proto.opset_import}["ai.onnx.ml"] == 5
+
+
+@pytest.mark.parametrize("name", sorted(set(FORESTS) - {"rows", "vectors"}))
+def test_our_reader_of_onnx_finds_the_trees(name: str) -> None:
+    """It knows nothing of the typed graph; several rows an event it takes for a single event."""
+    graph = FORESTS[name]
+    proto, codes = onnx.load_from_string(emit(graph)), feeds(graph, 60)
+    imported = synth.load_graph(proto)
+    found = evaluate(imported, given_as(proto, {"x": graph.decode("x", codes["x"])}))
+    (value,) = found.values()
+    np.testing.assert_array_equal(value, expected(graph, codes)[0])
+
+
+def test_a_threshold_that_moves_is_seen() -> None:
+    graph = FORESTS["one"]
+    proto = onnx.load_from_string(emit(graph))
+    (node,) = (node for node in proto.graph.node if node.domain == "ai.onnx.ml")
+    (splits,) = (a.t for a in node.attribute if a.name == "nodes_splits")
+    splits.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(splits) + np.float32(1)))
+    with pytest.raises(FormatError, match="was changed since synth wrote it: node 'trees"):
+        read(proto.SerializeToString())
+    codes = feeds(graph, 60)
+    given = given_as(proto, {"x": graph.decode("x", codes["x"])})
+    (found,) = run_qonnx(proto, given).values()
+    assert (found != expected(graph, codes)[0]).any()
+
+
+def test_every_operation_has_a_writer() -> None:
+    known = {op for op in vars(ops).values() if isinstance(op, type) and issubclass(op, Op)}
+    typed = {op for op in known if Stage.TYPED in op.stages and not op.__subclasses__()}
+    assert typed - {ops.Cast} == set(WRITERS)
 
 
 def test_the_same_graph_gives_the_same_bytes() -> None:

@@ -1,10 +1,11 @@
-"""conifer's JSON as an export, loaded by conifer itself."""
+"""Exports, read by those who they are for: conifer's JSON by conifer, QONNX by qonnx."""
 
 import json
 from pathlib import Path
 
 import conifer
 import numpy as np
+import onnx
 import pytest
 import xgboost
 from typer.testing import CliRunner
@@ -14,7 +15,9 @@ from bdt.load.conifer import from_bytes
 from bdt.predict import margin
 from projects.cli import app
 from synth.errors import ProjectError, SettingsError, UnsupportedOp
+from synth.ir.serialise import digest
 from tests.projects.models import PART, mlp
+from tests.quantised_networks import run_qonnx
 
 
 def rows(count: int, seed: int = 0) -> np.ndarray:
@@ -45,6 +48,29 @@ def test_conifer_scores_as_we_do(tmp_path: Path, classes: int) -> None:
     assert all(
         len(row) == (1 if classes == 2 else 3) for row in json.loads(path.read_text())["trees"]
     )
+
+
+@pytest.mark.parametrize("output", ["margin", "prediction"])
+def test_qonnx_scores_trees_as_we_do(tmp_path: Path, output: str) -> None:
+    x = rows(1500)
+    y = np.digitize(x[:, 0] + x[:, 1] * x[:, 2], [0, 9])
+    model = xgboost.XGBClassifier(n_estimators=6, max_depth=4, n_jobs=1).fit(x, y)
+    project = synth.convert(
+        model,
+        part=PART,
+        output_dir=tmp_path / "xgb",
+        name="xgb",
+        inputs="fixed<10,6>",
+        calibration=x,
+        output=output,
+    )
+    path = project.export("qonnx", tmp_path / "xgb.onnx")
+    given = np.random.default_rng(1).uniform(-40, 40, (600, 4)).astype(np.float32)
+    (found,) = run_qonnx(onnx.load(path), {"x": given}).values()
+    np.testing.assert_array_equal(found, project.predict(given))
+    again = synth.convert(path, part=PART, output_dir=tmp_path / "again")
+    assert digest(again.graph) == digest(project.graph)
+    assert again.validate(given).exact
 
 
 def test_what_cannot_be_exported_is_named(tmp_path: Path) -> None:
