@@ -6,6 +6,7 @@ there than it is; so the last one is looked at once, when everything is settled.
 """
 
 import hashlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
@@ -115,7 +116,7 @@ def search(
         for line in problem.remarks:
             say(line)
         work = _Search(problem, wanted, merit, (judge, certify), (say, executor))
-        work.open(resume, _key(graph, given, answers, wanted, merit, seed))
+        work.open(resume, _key(graph, given, answers, wanted, merit, seed, wishes))
         work.walk()
         work.points()
         return work.front()
@@ -147,7 +148,8 @@ def _key(
     for array in (*data.values(), *([] if labels is None else [labels])):
         digest.update(np.ascontiguousarray(array).tobytes())
     named = [getattr(r, "__qualname__", r) for r in rest]
-    digest.update(repr((str(budget), named)).encode())
+    with np.printoptions(threshold=sys.maxsize):
+        digest.update(repr((str(budget), named)).encode())
     return digest.hexdigest()
 
 

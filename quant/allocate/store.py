@@ -62,8 +62,8 @@ def read_state(path: Path, key: str) -> dict[str, Any]:
         )
     if state.get("key") != key:
         raise ProjectError(
-            f"resume={str(path)!r} belongs to a search of another model, data, seed or budget: "
-            "name another file, or remove it"
+            f"resume={str(path)!r} belongs to a search of another model, data, seed, budget or "
+            "formats: name another file, or remove it"
         )
     return state
 

@@ -155,8 +155,11 @@ def test_an_interrupted_search_goes_on_to_the_same_front(front: Front, tmp_path:
 def test_a_state_of_something_else_is_refused(tmp_path: Path) -> None:
     state = tmp_path / "search.json"
     run(resume=state)
-    with pytest.raises(ProjectError, match="belongs to a search of another model, data, seed or"):
-        run(resume=state, seed=1)
+    fixed = parse_precision({"relu1": "ufixed<7,3>"})
+    wires = parse_wires("fixed<9,4>", GRAPH.inputs, GRAPH, "inputs")
+    for other in ({"seed": 1}, {"precision": fixed}, {"inputs": wires}):
+        with pytest.raises(ProjectError, match="a search of another model, data, seed, budget or"):
+            run(resume=state, **other)
     state.write_text("{}")
     with pytest.raises(ProjectError, match="is not the state of a search"):
         run(resume=state)
