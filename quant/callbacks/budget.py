@@ -34,8 +34,8 @@ class _Habit:
 
 
 _HABITS = {
-    # A strength of regularisation moves costs epoch by epoch, down more readily than up.
-    "beta": _Habit(gain=4.0, memory=8.0),
+    # Costs follow a strength of regularisation slowly, and need less of it from epoch to epoch.
+    "beta": _Habit(gain=3.0, memory=4.0),
     # Costs follow bit widths at once, as their square or more.
     "width": _Habit(gain=0.2, memory=2.0, raises_cost=True),
 }
