@@ -1,12 +1,13 @@
 """Training for the hardware against quantising afterwards, on the jets; and what callbacks cost.
 
 The float network that ships with synth, 16-64-32-32-5, is trained on, with HGQ2 and with the layers
-of `quant.layers.torch`, towards its own scores (distillation), down to a quarter of the EBOPs of
-the best post-training quantisation that loses half a point of its accuracy (`quant.search`); all
-are compared on the held-out jets. Uniform formats rounded to nearest stand beside them. Overhead is
-what `BitExactValidation` on 1,000 jets and `ResourceLogger`, both every epoch, take of an epoch.
+of `quant.layers.torch`, towards its own scores (distillation), down to a budget. It is compared on
+the held-out jets with what post-training quantisation needs for the same accuracy: uniform formats
+rounded to nearest, and the front of `quant.search` (between its points, costs are interpolated as
+logarithms). Overhead is what `BitExactValidation` on 1,000 jets and `ResourceLogger`, both every
+epoch, take of an epoch.
 
-`python -m tests.benchmarks.training_jets [hgq|layers] [epochs]`
+`python -m tests.benchmarks.training_jets [hgq|layers] [epochs=120] [ebops=5460]`
 """
 
 import os
@@ -55,21 +56,40 @@ LIMITS = 1e-9, 1e-3
 RATE = 2e-3
 
 
-def afterwards() -> tuple[float, float]:
-    """Return accuracy and EBOPs of post-training quantisation."""
-    front = quant.search(load_graph(model_path()), X, budget={"accuracy_drop": 0.005}, labels=Y)
-    typed = quantise(front.problem.full, front.wishes(front.chosen))
+Points = list[tuple[float, float]]
+"""Accuracy on the held-out jets, and EBOPs."""
+
+
+def tested(typed: Any) -> tuple[float, float]:
+    """Return accuracy and EBOPs of a typed graph."""
     got = Evaluator(typed)({typed.inputs[0]: X_TEST}, wires={})[typed.outputs[0]]
-    return float(np.mean(got.argmax(1) == Y_TEST)), front.chosen.costs["ebops"]
+    return float(np.mean(got.argmax(1) == Y_TEST)), COSTS["ebops"](design_of(typed))
+
+
+def searched() -> Points:
+    """Return what `quant.search` finds."""
+    front = quant.search(load_graph(model_path()), X, budget={"accuracy_drop": 0.005}, labels=Y)
+    return [tested(quantise(front.problem.full, front.wishes(point))) for point in front.points]
+
+
+def needed(points: Points, accuracy: float) -> float:
+    """Return the EBOPs at which points reach an accuracy; infinite where none does."""
+    best, (last, cost) = math.inf, points[0]
+    for other, less in points:
+        if other >= accuracy:
+            best = min(best, less)
+        elif last > accuracy:
+            share = (accuracy - other) / (last - other)
+            best = min(best, less * (cost / less) ** share)
+        last, cost = other, less
+    return best
 
 
 def by_hand() -> None:
     """Print what uniform formats give, rounded to nearest."""
     graph = load_graph(model_path())
     for weights, activations in ((8, 10), (6, 8)):
-        typed = uniform(graph, X, weights, activations)
-        got = Evaluator(typed)({typed.inputs[0]: X_TEST}, wires={})[typed.outputs[0]]
-        accuracy, cost = np.mean(got.argmax(1) == Y_TEST), COSTS["ebops"](design_of(typed))
+        accuracy, cost = tested(uniform(graph, X, weights, activations))
         print(f"uniform {weights}/{activations}: accuracy {accuracy:.4f}, {cost:,.0f} EBOPs")
 
 
@@ -81,15 +101,21 @@ def kernels() -> list[tuple[Any, Any]]:
             for n in dense]  # fmt: skip
 
 
-def report(name: str, model: Any, shapes: Any, own: Any, history: list[dict[str, float]]) -> None:
+def report(name: str, model: Any, shapes: Any, own: Any, points: Points) -> None:
     """Print what a training has reached, held to its integer model on every held-out jet."""
     made = synth.integer_model(model, shapes=shapes)
     scores = made.predict(X_TEST)
     equal = int((scores == own).all(axis=1).sum())
-    cost = COSTS["ebops"](design_of(made.graph))
+    accuracy, cost = (
+        float(np.mean(scores.argmax(1) == Y_TEST)),
+        COSTS["ebops"](design_of(made.graph)),
+    )
+    share = cost / needed(points, accuracy)
     print(
-        f"{name}: accuracy {np.mean(scores.argmax(1) == Y_TEST):.4f}, {cost:,.0f} EBOPs; framework "
-        f"and integer model agree on {equal:,} of {len(X_TEST):,} held-out jets"
+        f"{name}: accuracy {accuracy:.4f}, {cost:,.0f} EBOPs, {share:.2f} of what quant.search "
+        f"needs for it; framework and integer model agree on {equal:,} of {len(X_TEST):,} "
+        "held-out jets",
+        flush=True,
     )
 
 
@@ -121,7 +147,7 @@ def hgq_model() -> Any:
     return model
 
 
-def hgq(target: float, epochs: int) -> None:
+def hgq(target: float, epochs: int, points: Points) -> None:
     model = hgq_model()
     rate = keras.callbacks.LearningRateScheduler(lambda epoch: cosine(epoch, epochs))
     callbacks = [
@@ -131,8 +157,8 @@ def hgq(target: float, epochs: int) -> None:
         rate,
     ]
     options = {"batch_size": BATCH, "verbose": 0}
-    history = model.fit(X, TEACHER, epochs=epochs, callbacks=callbacks, **options).history
-    report("HGQ2", model, None, np.asarray(model.predict(X_TEST, verbose=0)), history)
+    model.fit(X, TEACHER, epochs=epochs, callbacks=callbacks, **options)
+    report("HGQ2", model, None, np.asarray(model.predict(X_TEST, verbose=0)), points)
 
     def epoch(callbacks: list[Any]) -> float:
         start = time.perf_counter()
@@ -174,28 +200,26 @@ def torch_epoch(model: nn.Module, optimiser: Any, penalty: EBOPs) -> None:
     model.eval()
 
 
-def layers(target: float, epochs: int) -> None:
+def layers(target: float, epochs: int, points: Points) -> None:
     model = layers_model()
     penalty = EBOPs(model, beta=1e-6)
     optimiser = torch.optim.Adam(model.parameters(), RATE)
     watching = [on_torch.BitExactValidation(X_TEST[:1000]), on_torch.ResourceLogger()]
     drive = on_torch.BudgetController({"ebops": target}, "beta", limits=LIMITS, ramp=epochs // 2)
     callbacks = on_torch.Callbacks(model, [*watching, drive], penalty=penalty)
-    history = []
     for epoch in range(epochs):
         optimiser.param_groups[0]["lr"] = cosine(epoch, epochs)
         torch_epoch(model, optimiser, penalty)
         logs: dict[str, float] = {}
         if callbacks.epoch(logs):
             break
-        history.append(logs)
         if epoch % 10 == 9:
             with torch.no_grad():
                 right = (model(torch.from_numpy(X_TEST)).argmax(1).numpy() == Y_TEST).mean()
             print(f"  epoch {epoch + 1}: accuracy {right:.4f}, {logs['ebops']:,.0f} EBOPs")
     with torch.no_grad():
         own = model(torch.from_numpy(X_TEST)).numpy()
-    report("quant.layers.torch", model, {"input": (1, 16)}, own, history)
+    report("quant.layers.torch", model, {"input": (1, 16)}, own, points)
     watched = on_torch.Callbacks(model, watching)
 
     def timed(follow: Callable[[], Any]) -> float:
@@ -215,12 +239,13 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     names = [name for name in sys.argv[1:] if name in TRAININGS] or list(TRAININGS)
-    epochs = next((int(word) for word in sys.argv[1:] if word.isdigit()), 120)
-    accuracy, ebops = afterwards()
+    given = dict(word.split("=") for word in sys.argv[1:] if "=" in word)
     by_hand()
-    print(f"quantised afterwards: accuracy {accuracy:.4f}, {ebops:,.0f} EBOPs", flush=True)
+    points = searched()
+    for accuracy, cost in points:
+        print(f"quant.search: accuracy {accuracy:.4f}, {cost:,.0f} EBOPs", flush=True)
     for name in names:
-        TRAININGS[name](ebops / 4, epochs)
+        TRAININGS[name](float(given.get("ebops", 5460)), int(given.get("epochs", 120)), points)
 
 
 if __name__ == "__main__":
