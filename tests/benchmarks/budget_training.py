@@ -1,15 +1,18 @@
 """Whether trainings end on their budget: ten seeds of a jet tagger, with HGQ2 and with our layers.
 
-A 16-16-16-5 network on 6,000 jets in batches of 100, 80 epochs; the target is a third of the EBOPs
-behind the first epoch. Wanted: within 5% in 9 of 10 seeds.
+A 16-16-16-5 network on 6,000 jets in batches of 100, 80 epochs, of which the second half lowers
+the learning rate by a cosine; the target is a third of the EBOPs behind the first epoch. Wanted:
+within 5% in 9 of 10 seeds. With "constant" the rate stays as it is, and bits keep flipping to the
+end: some 3% of the EBOPs from epoch to epoch, in so small a network.
 
-`python -m tests.benchmarks.budget_training [hgq|layers] [seeds]`
+`python -m tests.benchmarks.budget_training [hgq|layers] [seeds] [constant]`
 """
 
 import os
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
+import math
 import sys
 import warnings
 from typing import Any
@@ -29,8 +32,16 @@ from quant.layers.torch import EBOPs, Linear
 
 JETS = load_jets()
 X, Y = np.array(JETS.x_train[:6000]), np.array(JETS.y_train[:6000])
-EPOCHS, BATCH, BETA = 80, 100, 1e-6
+EPOCHS, BATCH, BETA, RATE = 80, 100, 1e-6, 3e-3
 LIMITS = 1e-9, 1e-2
+
+
+def rate(epoch: int, *_: Any) -> float:
+    """Return the learning rate of an epoch."""
+    if "constant" in sys.argv:
+        return RATE
+    late = max(0.0, epoch / EPOCHS - 0.5) * 2
+    return RATE * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * late)))
 
 
 def hgq(seed: int) -> float:
@@ -44,12 +55,13 @@ def hgq(seed: int) -> float:
         hidden = [QDense(16, activation="relu", name=name) for name in ("fc0", "fc1")]
         model = keras.Sequential([keras.layers.Input((16,)), *hidden, QDense(5, name="scores")])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(3e-3), loss=loss)
+    model.compile(keras.optimizers.Adam(RATE), loss=loss)
     costs = on_keras.ResourceLogger()
     options: dict[str, Any] = {"batch_size": BATCH, "verbose": 0}
     target = model.fit(X, Y, callbacks=[costs], **options).history["ebops"][-1] / 3
     drive = on_keras.BudgetController({"ebops": target}, limits=LIMITS)
-    history = model.fit(X, Y, epochs=EPOCHS, callbacks=[costs, drive], **options).history
+    anneal = keras.callbacks.LearningRateScheduler(rate)
+    history = model.fit(X, Y, epochs=EPOCHS, callbacks=[costs, drive, anneal], **options).history
     return float(history["ebops"][-1] / target)
 
 
@@ -59,10 +71,11 @@ def layers(seed: int) -> float:
     hidden = [part for _ in range(2) for part in (Linear(16, 16, frac=4), nn.ReLU())]
     model = nn.Sequential(*hidden, Linear(16, 5, frac=4))
     penalty = EBOPs(model, BETA)
-    optimiser = torch.optim.Adam(model.parameters(), 3e-3)
+    optimiser = torch.optim.Adam(model.parameters(), RATE)
     inputs, targets = torch.from_numpy(X), torch.from_numpy(Y)
 
-    def epoch(callbacks: on_torch.Callbacks) -> float:
+    def epoch(callbacks: on_torch.Callbacks, number: int = 0) -> float:
+        optimiser.param_groups[0]["lr"] = rate(number)
         model.train()
         for rows in torch.randperm(len(X)).split(BATCH):
             optimiser.zero_grad()
@@ -76,7 +89,7 @@ def layers(seed: int) -> float:
     target = epoch(on_torch.Callbacks(model, [costs])) / 3
     drive = on_torch.BudgetController({"ebops": target}, "beta", limits=LIMITS)
     callbacks = on_torch.Callbacks(model, [costs, drive], penalty=penalty)
-    return [epoch(callbacks) for _ in range(EPOCHS)][-1] / target
+    return [epoch(callbacks, number) for number in range(EPOCHS)][-1] / target
 
 
 def main() -> None:
