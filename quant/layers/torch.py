@@ -125,7 +125,9 @@ class Grid(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], frac: float) -> None:
         super().__init__()
-        self.frac = nn.Parameter(torch.full(shape, float(frac)))
+        # Optimisers such as Adam move numbers that begin alike in unison: widths would fall together,
+        # a whole bit at once, and costs in leaps that no budget can be driven by.
+        self.frac = nn.Parameter(float(frac) - 0.5 + torch.rand(shape))
         self.noise = 1.0
         for name in ("scale", "bits"):
             self.register_buffer(name, torch.ones(shape), persistent=False)
@@ -380,7 +382,8 @@ class Linear(_Quantised, nn.Linear):
     Parameters
     ----------
     frac
-        Fraction bits to begin with.
+        Fraction bits to begin with; before they are rounded they are spread over half a bit to
+        either side, at random.
     per
         What has a format of its own: each "weight", each output "channel", or the "tensor". The
         first two give each feature of the input its own, too.
@@ -448,8 +451,7 @@ def set_mean_width(model: nn.Module, bits: float) -> None:
     """Shift all fraction bits of a model by one number, so that `mean_width` comes nearest to bits.
 
     So the differences that were learnt remain. Widths stay within their limits: 24 bits with the
-    sign, and at the lower end 0 for weights and 1 beside the sign for data. Formats of equal
-    fraction bits, as all are at first, move together, by whole bits.
+    sign, and at the lower end 0 for weights and 1 beside the sign for data.
     """
     grids = [part for part in model.modules() if isinstance(part, Grid)]
     learnt = [grid.frac.clone() for grid in grids]
