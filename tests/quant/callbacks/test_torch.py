@@ -117,10 +117,11 @@ def test_regularisation_is_driven_to_a_budget() -> None:
     model, costs = tagger(), ResourceLogger()
     penalty = EBOPs(model, beta=3e-5)
     target = train(model, Callbacks(model, [costs]), 1, penalty)[0]["ebops"] / 3
-    drive = BudgetController({"ebops": target}, "beta", limits=(1e-9, 1e-2))
+    limits = 1e-9, 1e-2
+    drive = BudgetController({"ebops": target}, "beta", limits=limits, gain=4, memory=6)
     callbacks = Callbacks(model, [costs, drive], penalty=penalty)
-    history = train(model, callbacks, 40, penalty)
-    assert history[-1]["ebops"] == pytest.approx(target, rel=0.2)
+    history = train(model, callbacks, 60, penalty)
+    assert history[-1]["ebops"] == pytest.approx(target, rel=0.1)
     assert penalty.beta == history[-2]["budget_beta"]  # that of the last epoch
 
 
@@ -136,9 +137,8 @@ def test_the_width_of_our_layers_follows_a_schedule(per: str) -> None:
         lambda *_: begun.append(mean_width(model)) if model.training else None
     )
     history = train(model, callbacks, 5, batch=1000)
-    assert begun[0] == pytest.approx(6, abs=0.5)  # whole bits, as all formats are equal
     near = {"weight": 0.1, "tensor": 0.5}[per]
-    assert begun[4::4] == pytest.approx([5.25, 4.5, 3.75, 3], abs=near)
+    assert begun[::4] == pytest.approx([6, 5.25, 4.5, 3.75, 3], abs=near)
     assert [logs["width"] for logs in history] == [6, 5.25, 4.5, 3.75, 3]
     assert validation.compared == 5 * 1000 * 5
     assert history[0]["ebops"] > 2 * history[-1]["ebops"]
