@@ -125,8 +125,8 @@ class Grid(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], frac: float) -> None:
         super().__init__()
-        # Optimisers such as Adam move numbers that begin alike in unison: widths would fall together,
-        # a whole bit at once, and costs in leaps that no budget can be driven by.
+        # Optimisers such as Adam move numbers that begin alike in unison: widths would fall
+        # together, a whole bit at once, and costs in leaps that no budget can be driven by.
         self.frac = nn.Parameter(float(frac) - 0.5 + torch.rand(shape))
         self.noise = 1.0
         for name in ("scale", "bits"):
