@@ -12,7 +12,6 @@ import os
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
-import math
 import sys
 import warnings
 from typing import Any
@@ -29,6 +28,7 @@ import quant.callbacks.keras as on_keras
 import quant.callbacks.torch as on_torch
 from projects.demo.jets import load_jets
 from quant.layers.torch import EBOPs, Linear
+from tests.benchmarks.annealing import annealed
 
 JETS = load_jets()
 X, Y = np.array(JETS.x_train[:6000]), np.array(JETS.y_train[:6000])
@@ -38,10 +38,7 @@ LIMITS = 1e-9, 1e-2
 
 def rate(epoch: int, *_: Any) -> float:
     """Return the learning rate of an epoch."""
-    if "constant" in sys.argv:
-        return RATE
-    late = max(0.0, epoch / EPOCHS - 0.5) * 2
-    return RATE * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * late)))
+    return RATE if "constant" in sys.argv else annealed(RATE, epoch, EPOCHS)
 
 
 def hgq(seed: int) -> float:

@@ -42,6 +42,7 @@ from synth.evaluate import Evaluator
 from synth.ir.ops import Dense
 from synth.load import load_graph
 from synth.passes import prepare
+from tests.benchmarks.annealing import annealed
 from tests.benchmarks.precision_budget import uniform
 
 JETS = load_jets()
@@ -60,21 +61,23 @@ Points = list[tuple[float, float]]
 """Accuracy on the held-out jets, and EBOPs."""
 
 
-def tested(typed: Any) -> tuple[float, float]:
-    """Return accuracy and EBOPs of a typed graph."""
-    got = Evaluator(typed)({typed.inputs[0]: X_TEST}, wires={})[typed.outputs[0]]
-    return float(np.mean(got.argmax(1) == Y_TEST)), COSTS["ebops"](design_of(typed))
+def accuracy_of(scores: Any) -> float:
+    """Return the share of held-out jets that scores [jets, 5] tell right."""
+    return float(np.mean(scores.argmax(1) == Y_TEST))
+
+
+def tested(typed: Any) -> float:
+    """Return the accuracy of a typed graph."""
+    return accuracy_of(Evaluator(typed)({typed.inputs[0]: X_TEST}, wires={})[typed.outputs[0]])
 
 
 def searched() -> Points:
-    """Return what `quant.search` finds for half the EBOPs of uniform 6/8, and for few."""
-    points = []
-    for budget in (22_400, 4_000):
-        front = quant.search(load_graph(model_path()), X, budget={"ebops": budget}, labels=Y)
-        for point in front.points:
-            accuracy, _ = tested(quantise(front.problem.full, front.wishes(point)))
-            points.append((accuracy, point.costs["ebops"]))
-    return sorted(points, key=lambda point: -point[1])
+    """Return what `quant.search` finds: the front down to few EBOPs."""
+    front = quant.search(load_graph(model_path()), X, budget={"ebops": 4_000}, labels=Y)
+    return [
+        (tested(quantise(front.problem.full, front.wishes(point))), point.costs["ebops"])
+        for point in front.points
+    ]
 
 
 def needed(points: Points, accuracy: float) -> float:
@@ -95,7 +98,8 @@ def by_hand() -> None:
     """Print what uniform formats give, rounded to nearest."""
     graph = load_graph(model_path())
     for weights, activations in ((8, 10), (6, 8)):
-        accuracy, cost = tested(uniform(graph, X, weights, activations))
+        typed = uniform(graph, X, weights, activations)
+        accuracy, cost = tested(typed), COSTS["ebops"](design_of(typed))
         print(f"uniform {weights}/{activations}: accuracy {accuracy:.4f}, {cost:,.0f} EBOPs")
 
 
@@ -112,10 +116,7 @@ def report(name: str, model: Any, shapes: Any, own: Any, points: Points) -> None
     made = synth.integer_model(model, shapes=shapes)
     scores = made.predict(X_TEST)
     equal = int((scores == own).all(axis=1).sum())
-    accuracy, cost = (
-        float(np.mean(scores.argmax(1) == Y_TEST)),
-        COSTS["ebops"](design_of(made.graph)),
-    )
+    accuracy, cost = accuracy_of(scores), COSTS["ebops"](design_of(made.graph))
     share = cost / needed(points, accuracy)
     print(
         f"{name}: accuracy {accuracy:.4f}, {cost:,.0f} EBOPs, {share:.2f} of what quant.search "
@@ -155,7 +156,7 @@ def hgq_model() -> Any:
 
 def hgq(target: float, epochs: int, points: Points) -> None:
     model = hgq_model()
-    rate = keras.callbacks.LearningRateScheduler(lambda epoch: cosine(epoch, epochs))
+    rate = keras.callbacks.LearningRateScheduler(lambda epoch: annealed(RATE, epoch, epochs))
     callbacks = [
         on_keras.BitExactValidation(X_TEST[:1000]),
         on_keras.ResourceLogger(),
@@ -172,12 +173,6 @@ def hgq(target: float, epochs: int, points: Points) -> None:
         return time.perf_counter() - start
 
     overhead("HGQ2", lambda: epoch([]), lambda: epoch(callbacks[:2]))
-
-
-def cosine(epoch: int, epochs: int) -> float:
-    """Return the learning rate of an epoch: constant for half of the training, then down."""
-    late = max(0.0, epoch / epochs - 0.5) * 2
-    return RATE * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * late)))
 
 
 # Our layers
@@ -214,14 +209,14 @@ def layers(target: float, epochs: int, points: Points) -> None:
     drive = on_torch.BudgetController({"ebops": target}, "beta", limits=LIMITS, ramp=epochs // 2)
     callbacks = on_torch.Callbacks(model, [*watching, drive], penalty=penalty)
     for epoch in range(epochs):
-        optimiser.param_groups[0]["lr"] = cosine(epoch, epochs)
+        optimiser.param_groups[0]["lr"] = annealed(RATE, epoch, epochs)
         torch_epoch(model, optimiser, penalty)
         logs: dict[str, float] = {}
         if callbacks.epoch(logs):
             break
         if epoch % 10 == 9:
             with torch.no_grad():
-                right = (model(torch.from_numpy(X_TEST)).argmax(1).numpy() == Y_TEST).mean()
+                right = accuracy_of(model(torch.from_numpy(X_TEST)).numpy())
             print(f"  epoch {epoch + 1}: accuracy {right:.4f}, {logs['ebops']:,.0f} EBOPs")
     with torch.no_grad():
         own = model(torch.from_numpy(X_TEST)).numpy()

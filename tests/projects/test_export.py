@@ -24,13 +24,15 @@ def rows(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(-64, 64, (count, 4)).astype(np.float32) / 4
 
 
+def classifier(x: np.ndarray, classes: int) -> xgboost.XGBClassifier:
+    y = np.digitize(x[:, 0] + x[:, 1] * x[:, 2], [0, 9][: classes - 1])
+    return xgboost.XGBClassifier(n_estimators=6, max_depth=4, n_jobs=1).fit(x, y)
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_conifer_scores_as_we_do(tmp_path: Path, classes: int) -> None:
-    x = rows(1500)
-    y = np.digitize(x[:, 0] + x[:, 1] * x[:, 2], [0, 9][: classes - 1])
-    model = xgboost.XGBClassifier(n_estimators=6, max_depth=4, n_jobs=1).fit(x, y)
     project = synth.convert(
-        model,
+        classifier(rows(1500), classes),
         part=PART,
         output_dir=tmp_path / "project",
         inputs="fixed<8,6>",
@@ -53,10 +55,8 @@ def test_conifer_scores_as_we_do(tmp_path: Path, classes: int) -> None:
 @pytest.mark.parametrize("output", ["margin", "prediction"])
 def test_qonnx_scores_trees_as_we_do(tmp_path: Path, output: str) -> None:
     x = rows(1500)
-    y = np.digitize(x[:, 0] + x[:, 1] * x[:, 2], [0, 9])
-    model = xgboost.XGBClassifier(n_estimators=6, max_depth=4, n_jobs=1).fit(x, y)
     project = synth.convert(
-        model,
+        classifier(x, 3),
         part=PART,
         output_dir=tmp_path / "xgb",
         name="xgb",
