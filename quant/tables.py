@@ -103,12 +103,18 @@ def value_range(function: Function, x: Codes) -> tuple[float, float]:
     return min(ends), max(ends)
 
 
+@lru_cache(maxsize=64)
 def entries(function: Function, first: int, last: int, frac: int, out: Fixed) -> Array:
-    """Return the function at codes first..last of LSB ``2**-frac``, as codes of `out`."""
+    """Return the function at codes first..last of LSB ``2**-frac``, as codes of `out`.
+
+    Read-only: a search quantises the same function many times over, and gets the same array.
+    """
     step = Fraction(1) / Fraction(2) ** frac
     points = (code * step for code in range(first, last + 1))
     values = [_entry(function.name, function.constants, point, out) for point in points]
-    return integers(np.array(values, dtype=object))
+    found = integers(np.array(values, dtype=object))
+    found.setflags(write=False)
+    return found
 
 
 @lru_cache(maxsize=1 << 16)

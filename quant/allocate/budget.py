@@ -54,9 +54,13 @@ class Budget:
         """Return the largest ratio of a cost to its limit."""
         return max((costs[name] / limit for name, limit in self.limits.items()), default=0.0)
 
+    def spent(self, drop: Certificate) -> float:
+        """Return the ratio of a drop and one standard deviation more to the drop allowed."""
+        return 0.0 if self.drop is None else (drop.drop + drop.error) / self.drop
+
     def met(self, costs: Mapping[str, float], drop: Certificate) -> bool:
         """Whether a design is within the budget; its drop must be so by one standard deviation."""
-        return self.affordable(costs) and (self.drop is None or drop.drop + drop.error <= self.drop)
+        return self.affordable(costs) and self.spent(drop) <= 1
 
     def __str__(self) -> str:
         parts = [f"{name}={limit:g}" for name, limit in self.limits.items()]

@@ -4,8 +4,9 @@ No labels are needed: the float model is what is to be kept. Scores are the oper
 softmax or sigmoid where there is one, since these are steep where decisions fall.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -41,11 +42,17 @@ class Loss:
     def value(self, scores: Mapping[str, Array]) -> float:
         """Return the mean over events; infinite where a score is not finite."""
         total = 0.0
-        for name, target in self.targets.items():
-            got = scores[name].astype(np.float64)
-            found = _DIVERGENCE[self.kinds[name]](target.astype(np.float64), got)
-            total += float(found.sum()) / max(len(target), 1)
+        for name, divergence in self._divergences.items():
+            found = divergence(scores[name].astype(np.float64))
+            total += float(found.sum()) / max(len(found), 1)
         return total if np.isfinite(total) else np.inf
+
+    @cached_property
+    def _divergences(self) -> dict[str, Callable[[Array], Array]]:
+        return {
+            name: _DIVERGENCE[self.kinds[name]](target.astype(np.float64))
+            for name, target in self.targets.items()
+        }
 
     def slope(self, scores: Mapping[str, Array]) -> dict[str, Array]:
         """Return the derivative of the mean by each score."""
@@ -112,19 +119,21 @@ def _log_softmax(x: Array) -> Array:
     return np.asarray(x - np.log(_SUM.evaluate(np.exp(x))))
 
 
-def _softmax_divergence(target: Array, got: Array) -> Array:
-    p = _log_softmax(target)
-    return np.asarray(np.exp(p) * (p - _log_softmax(got)))
+def _softmax_divergence(target: Array) -> Callable[[Array], Array]:
+    log_p = _log_softmax(target)
+    p = np.exp(log_p)
+    return lambda got: np.asarray(p * (log_p - _log_softmax(got)))
 
 
-def _sigmoid_divergence(target: Array, got: Array) -> Array:
-    p = _probabilities("sigmoid", target)
+def _sigmoid_divergence(target: Array) -> Callable[[Array], Array]:
+    p, least = _probabilities("sigmoid", target), np.logaddexp(0, target)
     # log(1 + exp x) - p x is the cross-entropy; its minimum is at x = target.
-    return np.asarray(np.logaddexp(0, got) - np.logaddexp(0, target) - p * (got - target))
+    return lambda got: np.asarray(np.logaddexp(0, got) - least - p * (got - target))
 
 
-def _square_divergence(target: Array, got: Array) -> Array:
-    return np.asarray((got - target) ** 2 / _variance(target))
+def _square_divergence(target: Array) -> Callable[[Array], Array]:
+    unit = _variance(target)
+    return lambda got: np.asarray((got - target) ** 2 / unit)
 
 
 _DIVERGENCE = {
@@ -132,3 +141,4 @@ _DIVERGENCE = {
     "sigmoid": _sigmoid_divergence,
     "square": _square_divergence,
 }
+"""From a target to the divergence from it: a search asks thousands of times for the same target."""

@@ -8,6 +8,7 @@ network's inputs, so a layer also mends what those before it have lost.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -21,12 +22,14 @@ _DAMPING = 1e-2
 
 
 _TABLED = 1 << 10
-_OUTER = outer_bits(np.arange(_TABLED + 1)).astype(np.float64)
+"""A larger code has as many bits as its neighbours, near enough."""
+_MORE = np.diff(outer_bits(np.clip(np.arange(-_TABLED - 1, _TABLED + 2), -_TABLED, _TABLED)))
 
 
-def _bits(codes: Array) -> Array:
-    """Return the bits of codes; a large one has as many as its neighbours, near enough."""
-    return np.asarray(_OUTER[np.minimum(np.abs(codes), _TABLED).astype(np.int64)])
+def _more_bits(codes: Array) -> Array:
+    """Return how many bits more than each code the next one has."""
+    at = np.clip(codes, -_TABLED - 1, _TABLED).astype(np.intp)
+    return _MORE.take(at + (_TABLED + 1))
 
 
 @dataclass(frozen=True)
@@ -53,16 +56,19 @@ class Lattice:
         Of the two neighbours of a value the one of the lesser ``error**2 + thrift * bits``, the
         error in units of the LSB: a code of fewer bits is worth being a little farther away.
         """
-        x = np.clip(np.ldexp(w, self.frac), -self.most, self.most)
+        x = np.clip(w * self._scale.astype(w.dtype, copy=False), -self.most, self.most)
         low = np.floor(x)
-        part = x - low
         # (1 - part)**2 - part**2 = 1 - 2 part
-        dearer = 1 - 2 * part + self.thrift * (_bits(low + 1) - _bits(low))
+        dearer = 1 - 2 * (x - low) + self.thrift * _more_bits(low).astype(w.dtype)
         return np.asarray(low + (dearer < 0))
 
     def values(self, w: Array) -> Array:
         """Return the values that the best codes stand for."""
-        return np.ldexp(self.round(w), -self.frac)
+        return np.asarray(self.round(w) / self._scale.astype(w.dtype, copy=False))
+
+    @cached_property
+    def _scale(self) -> Array:
+        return np.asarray(np.ldexp(1.0, self.frac))
 
     def common(self, w: Array) -> tuple[Array, int]:
         """Return the best codes as integers of the finest LSB, and its fraction bits."""

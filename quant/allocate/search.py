@@ -252,7 +252,8 @@ class _Search:
     def _closer(self) -> int | None:
         """Return the step that could come closer to the budget; None if there is none.
 
-        Costs before the recipe tell nearly where a limit is met; a drop is found by bisection.
+        Costs before the recipe tell nearly where a limit is met; where a drop is met, a line
+        between the drops of the nearest points tells.
         """
         met = [i for i, p in self.found.items() if self.budget.met(p.costs, p.drop)]
         if self.budget.limits:
@@ -264,8 +265,16 @@ class _Search:
         else:
             last = max(met, default=-1)
             first = min((i for i in self.found if i > last), default=len(self.path))
-            wanted = (first + last) // 2
+            wanted = self._between(last, first)
         return wanted if last < wanted < first and wanted not in self.found else None
+
+    def _between(self, met: int, missed: int) -> int:
+        """Return the step at which the drop is likely to be as large as it may be."""
+        if not {met, missed} <= self.found.keys():
+            return (met + missed) // 2
+        spent = [self.budget.spent(self.found[i].drop) for i in (met, missed)]
+        share = (1 - spent[0]) / (spent[1] - spent[0])
+        return int(np.clip(met + round(share * (missed - met)), met + 1, missed - 1))
 
     @property
     def within(self) -> float:

