@@ -84,13 +84,22 @@ def _lsb(site: Site, held: Held) -> Fraction:
 
 def _needed(site: Site, held: Held) -> Held:
     """Drop bounds that the interval keeps anyway."""
-    kind = site.build.codes(held.code)
-    lsb = Fraction(2) ** -kind.frac
+    if not held.bounded:
+        return held
+    interval, lsb = site.build.codes(held.code).interval, _lsb(site, held)
+    low, high = held.low, held.high
+    parts = [part.shape for part in (held.scale, held.offset, low, high) if part is not None]
+    # Where nothing differs along an axis, its extremes decide: an image has few channels.
+    axes = tuple(i for i, size in enumerate(np.broadcast_shapes(*parts)) if size == 1)
+    if interval.lo.size == 0:
+        axes = ()
     least, most = (
         end.astype(object) * lsb * held.scale + held.offset
-        for end in (kind.interval.lo, kind.interval.hi)
+        for end in (
+            interval.lo.min(axis=axes, keepdims=True),
+            interval.hi.max(axis=axes, keepdims=True),
+        )
     )
-    low, high = held.low, held.high
     if low is not None and bool(np.all(least >= low)):
         low = None
     if high is not None and bool(np.all(most <= high)):
