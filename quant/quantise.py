@@ -191,7 +191,7 @@ class _Quantiser:
             )
         operands = self._operands(node)
         origin = self.source.origins[node.output]
-        exact = node.op.infer(*[self.build.types[x] for x in operands])
+        exact = self.build.infer(node.op, *operands)
         assert isinstance(exact, Codes)
         awaits = _grows(node.op) or any(x in self.exact for x in node.inputs)
         limit = self._wish("accumulator", origin) if isinstance(node.op, _SUMS) else None
@@ -225,7 +225,7 @@ class _Quantiser:
                     origin=Origin(origin.layer, role),
                 )
             )
-        exact = op.infer(*[self.build.types[name] for name in operands])
+        exact = self.build.infer(op, *operands)
         assert isinstance(exact, Codes)
         limit = self._wish("accumulator", origin)
         fmt = self.wishes.outputs.get(node.output) or self._wish("activation", origin)

@@ -10,6 +10,7 @@ import numpy as np
 from synth.errors import GraphError, PrecisionError, ShapeError
 from synth.exact import Array
 from synth.fixed import Format, Overflow, Round, decode, decode_nearest, encode
+from synth.ir.affine import Affine
 from synth.ir.op import Op, Stage
 from synth.ir.scale import Scale
 from synth.ir.types import Codes, Tensor, Type
@@ -144,6 +145,9 @@ class Builder:
     scales: dict[str, Scale] = field(default_factory=dict)
     _known: dict[str, int] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._affine = Affine(self.types, self.constants)
+
     def input(self, name: str, kind: Tensor | Codes, origin: Origin | None = None) -> str:
         """Declare an input of the graph."""
         if name in self.types:
@@ -183,11 +187,19 @@ class Builder:
         origin = origin or self.origins[inputs[0]]
         unique = self.fresh(name or str(origin))
         try:
-            result = op.infer(*[self.types[x] for x in inputs])
+            result = self.infer(op, *inputs)
         except (ShapeError, PrecisionError) as error:
             raise type(error)(f"{error} (layer {origin.layer!r})") from None
         self._nodes.append(Node(op, inputs, unique))
-        return self._value(unique, result, origin)
+        self._value(unique, result, origin)
+        if self.stage is Stage.TYPED:
+            self._affine.record(op, inputs, unique)
+        return unique
+
+    def infer(self, op: Op, *inputs: str) -> Type:
+        """Return the type that a result would have: what `add` gives it."""
+        found = op.infer(*[self.types[x] for x in inputs])
+        return self._affine.narrowed(op, inputs, found) if isinstance(found, Codes) else found
 
     def codes(self, name: str) -> Codes:
         """Return the type of a value of the typed stage."""

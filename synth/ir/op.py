@@ -8,10 +8,10 @@ Everywhere, arrays carry the events on axis 0 in front of the operation's own ax
 therefore counted from the end: an axis is a negative number. Constants arrive with one event.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from synth.errors import GraphError, ShapeError
 from synth.exact import Array, carrier, convert, integers
@@ -48,6 +48,8 @@ class Op:
     """The least and the greatest number of operands."""
     parameters: ClassVar[frozenset[int]] = frozenset()
     """Positions of operands that must be constants."""
+    adds: ClassVar[Literal["", "operands", "elements"]] = ""
+    """Whether it adds up operands, element by element, or elements of an operand."""
 
     @property
     def kind(self) -> str:
@@ -88,6 +90,10 @@ class Op:
             result = self.evaluate(*[convert(a[None], dtype) for a in arrays])
             ends.append(integers(result[0, ...]))
         return Interval(*ends)
+
+    def affine(self, constant: Sequence[bool]) -> bool:
+        """Whether the result is an affine function of those operands that are not constant."""
+        return False
 
     def infer(self, *operands: Tensor | Codes) -> Tensor | Codes:
         """Return the type of the result of operands that are all of one stage."""

@@ -4,6 +4,7 @@ import numpy as np
 
 from synth.errors import GraphError, ModelError, PrecisionError
 from synth.fixed import Fixed, FixedArray, align
+from synth.ir.affine import Affine
 from synth.ir.graph import Graph, Node, Stage
 from synth.ir.ops import OPS
 from synth.ir.types import Codes, Tensor, Type
@@ -31,8 +32,9 @@ def verify(graph: Graph) -> None:
     for name in graph.constants:
         _constant(graph, name)
     known = {*graph.inputs, *graph.constants}
+    affine = Affine(graph.types, graph.constants)
     for node in graph.nodes:
-        _node(graph, node, known)
+        _node(graph, node, known, affine)
         known.add(node.output)
     for name in graph.outputs:
         if name not in known:
@@ -97,17 +99,20 @@ def _constant(graph: Graph, name: str) -> None:
         raise _broken(graph, name, f"has {count} of {value.size} elements NaN")
 
 
-def _node(graph: Graph, node: Node, known: set[str]) -> None:
+def _node(graph: Graph, node: Node, known: set[str], affine: Affine) -> None:
     _operation(graph, node, known)
     name, recorded = node.output, graph.types[node.output]
     try:
         inferred = node.op.infer(*[graph.types[x] for x in node.inputs])
     except (ModelError, PrecisionError) as error:
         raise _broken(graph, name, f"cannot be typed: {error}") from error
+    if isinstance(inferred, Codes):
+        inferred = affine.narrowed(node.op, node.inputs, inferred)
     if not same_type(recorded, inferred):
         raise _broken(graph, name, f"is {inferred}, but {recorded} is recorded{_where(recorded)}")
     if isinstance(recorded, Codes):
         _within_format(graph, name, recorded)
+        affine.record(node.op, node.inputs, name)
 
 
 def _operation(graph: Graph, node: Node, known: set[str]) -> None:

@@ -1,5 +1,6 @@
 """Arithmetic, order and choice, element by element with NumPy's broadcasting at equal rank."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -52,6 +53,11 @@ class Elementwise(Op):
 class Add(Elementwise):
     """``a + b``."""
 
+    adds = "operands"
+
+    def affine(self, constant: Sequence[bool]) -> bool:
+        return True
+
     def evaluate(self, *arrays: Array) -> Array:
         return arrays[0] + arrays[1]
 
@@ -62,6 +68,11 @@ class Add(Elementwise):
 @dataclass(frozen=True)
 class Sub(Elementwise):
     """``a - b``."""
+
+    adds = "operands"
+
+    def affine(self, constant: Sequence[bool]) -> bool:
+        return True
 
     def evaluate(self, *arrays: Array) -> Array:
         return arrays[0] - arrays[1]
@@ -79,6 +90,9 @@ class Sub(Elementwise):
 @dataclass(frozen=True)
 class Mul(Elementwise):
     """``a * b``; the fraction bits of the result are the sum of both."""
+
+    def affine(self, constant: Sequence[bool]) -> bool:
+        return any(constant)
 
     def evaluate(self, *arrays: Array) -> Array:
         return arrays[0] * arrays[1]
@@ -216,6 +230,9 @@ class Relu(Unary):
 @dataclass(frozen=True)
 class Neg(Unary):
     """``-x``."""
+
+    def affine(self, constant: Sequence[bool]) -> bool:
+        return True
 
     def evaluate(self, *arrays: Array) -> Array:
         # 0 - x rather than -x: no negative zero among integers held in floats.

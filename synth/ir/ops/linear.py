@@ -1,6 +1,7 @@
 """Sums of products: dense layers, convolutions and products of two computed matrices."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -23,6 +24,10 @@ class Weighted(Op):
     stages: ClassVar[frozenset[Stage]] = BOTH
     arity: ClassVar[tuple[int, int]] = (2, 3)
     parameters: ClassVar[frozenset[int]] = frozenset({1, 2})
+    adds = "elements"
+
+    def affine(self, constant: Sequence[bool]) -> bool:
+        return True
 
     def align(self, *fracs: int) -> Align:
         product = fracs[0] + fracs[1]
@@ -134,6 +139,10 @@ class MatMul(Op):
 
     stages: ClassVar[frozenset[Stage]] = BOTH
     arity: ClassVar[tuple[int, int]] = (2, 2)
+    adds = "elements"
+
+    def affine(self, constant: Sequence[bool]) -> bool:
+        return any(constant)
 
     def shape(self, *shapes: Shape) -> Shape:
         a, b = shapes

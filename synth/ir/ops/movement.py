@@ -21,6 +21,9 @@ class Movement(Op):
 
     stages: ClassVar[frozenset[Stage]] = BOTH
 
+    def affine(self, constant: Sequence[bool]) -> bool:
+        return True
+
     def sources(self, *shapes: Shape) -> Array:
         """Return, for each element of the result, its position among the flattened operands.
 

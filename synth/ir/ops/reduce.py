@@ -1,5 +1,6 @@
 """Reductions over axes and over sliding windows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce as fold
 from typing import Any, ClassVar, Literal
@@ -29,8 +30,13 @@ class Reduce(Op):
 
     stages: ClassVar[frozenset[Stage]] = BOTH
 
+    adds = "elements"
+
     function: Literal["sum", "prod", "max", "min"]
     axes: tuple[int, ...]
+
+    def affine(self, constant: Sequence[bool]) -> bool:
+        return self.function == "sum"
 
     def shape(self, *shapes: Shape) -> Shape:
         shape = list(shapes[0])
@@ -102,6 +108,11 @@ class Pool(Op):
 @dataclass(frozen=True)
 class SumPool(Pool):
     """The sum over each window; padding adds nothing."""
+
+    adds = "elements"
+
+    def affine(self, constant: Sequence[bool]) -> bool:
+        return True
 
     def evaluate(self, *arrays: Array) -> Array:
         x = arrays[0]
