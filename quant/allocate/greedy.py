@@ -114,12 +114,15 @@ class _Walk:
         self.target = problem.loss.take(self._events_taken)
 
     def _fine(self) -> dict[str, float]:
-        """Return the coarsest equal levels from which next to nothing is lost."""
+        """Return the coarsest equal levels from which next to nothing is lost.
+
+        Of a limit that leaves room for finer ones, the path makes use.
+        """
         level = _START
         while level < FINEST:
             self.levels = dict.fromkeys(self.problem.variables, level)
             self._settle()
-            if self.loss < _NEGLIGIBLE:
+            if self.loss < _TINY or (self.loss < _NEGLIGIBLE and self.now > self.within):
                 break
             level += 1.0
         return dict.fromkeys(self.problem.variables, level)

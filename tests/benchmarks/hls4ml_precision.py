@@ -39,6 +39,8 @@ from synth.passes import prepare
 
 FOLDER = Path(os.environ.get("SYNTH_MODELS", Path(__file__).parents[3] / "shared" / "models"))
 LARGEST = 300_000
+SHARES = (0.6, 0.9)
+"""Of the bits of the narrower of hls4ml's two: the second is tried if the first is not better."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,10 @@ def hls4ml_outcome(path: Path, x: Array, expected: Array, *, automatic: bool) ->
     with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:
         model = cleanup_model(ModelWrapper(str(path)))
         model = cleanup_model(model.transform(GemmToMatMul()))
-        model = cleanup_model(model.transform(ConvertToChannelsLastAndClean()))
+        # It does not end on some perceptrons; those have no channels to move.
+        spatial = x.ndim > 2
+        if spatial:
+            model = cleanup_model(model.transform(ConvertToChannelsLastAndClean()))
         config: dict[str, Any] = {"Model": {"Precision": "fixed<16,6>", "ReuseFactor": 1}}
         if automatic:
             config = hls4ml.utils.config_from_onnx_model(
@@ -85,8 +90,7 @@ def hls4ml_outcome(path: Path, x: Array, expected: Array, *, automatic: bool) ->
             model, hls_config=config, output_dir=folder, backend="Vitis", io_type="io_parallel"
         )
         made.compile()
-        # Channels last, as the transformation above says.
-        given = np.moveaxis(x, 1, -1) if x.ndim > 2 else x
+        given = np.moveaxis(x, 1, -1) if spatial else x
         return compared(expected, made.predict(np.ascontiguousarray(given)), hls4ml_bits(made))
 
 
@@ -123,15 +127,23 @@ def compare(path: Path) -> bool | None:
             print(f"{name}: hls4ml at {label} fails: {type(error).__name__} {str(error)[:80]!r}")
     if not theirs:
         return None
-    fewest = min(outcome.bits for outcome in theirs.values())
-    ours = synth_outcome(graph, data, x, expected, 0.6 * fewest)
     print(f"{name}")
-    for label, outcome in {**{f"hls4ml {k}": v for k, v in theirs.items()}, "synth": ours}.items():
-        print(f"  {label:15s} {outcome}", flush=True)
-    best = max(outcome.agreement for outcome in theirs.values())
-    closest = min(outcome.error for outcome in theirs.values())
-    better = ours.agreement >= best and (ours.agreement > best or ours.error <= closest)
-    return ours.bits < fewest and better
+    for label, outcome in theirs.items():
+        print(f"  hls4ml {label:8s} {outcome}", flush=True)
+    fewest = min(outcome.bits for outcome in theirs.values())
+    for share in SHARES:
+        ours = synth_outcome(graph, data, x, expected, share * fewest)
+        print(f"  synth           {ours}", flush=True)
+        if ours.bits < fewest and better(ours, list(theirs.values())):
+            return True
+    return False
+
+
+def better(ours: Outcome, theirs: list[Outcome]) -> bool:
+    """Whether more decisions agree than in any other outcome, or as many and values are closer."""
+    best = max(outcome.agreement for outcome in theirs)
+    closest = min(outcome.error for outcome in theirs)
+    return ours.agreement > best or (ours.agreement == best and ours.error <= closest)
 
 
 def main() -> int:

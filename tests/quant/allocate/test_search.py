@@ -27,8 +27,9 @@ from synth.errors import (
     UnsupportedOp,
 )
 from synth.evaluate import Evaluator
-from synth.ir import Builder, Stage, Tensor
-from synth.ir.ops import Relu, Trees
+from synth.fixed import Fixed
+from synth.ir import Builder, Origin, Stage, Tensor
+from synth.ir.ops import Dense, Function, Relu, Trees
 from tests.forests import add_forest, random_forest
 from tests.projects.models import mlp
 from tests.quant.allocate.problems import convolutional, data, dense
@@ -200,6 +201,36 @@ def test_a_convolution_is_searched_and_keeps_its_decisions() -> None:
     found = run(graph=graph, data=data(graph, 800), labels=None, budget={"accuracy_drop": 0.05})
     assert found.chosen.certificate is not None
     assert found.chosen.certificate.value >= 0.9
+
+
+@pytest.mark.parametrize("name", ["tanh", "sigmoid"])
+def test_a_function_of_features_of_different_sizes_has_one_format(name: str) -> None:
+    rng = np.random.default_rng(0)
+    build = Builder("hidden", Stage.IMPORTED)
+    x = build.input("x", Tensor((6,)))
+    for i, columns in enumerate((8, 3)):
+        # Columns from 1/16 to 8: each output, and what it does behind, is of another size.
+        w = rng.normal(size=(6 if i == 0 else 8, columns)) * np.geomspace(1 / 16, 8, columns)
+        w = build.constant(w.astype(np.float32), name=f"w{i}", origin=Origin(f"fc{i}", "weight"))
+        x = build.add(Dense(), x, w, name=f"fc{i}", origin=Origin(f"fc{i}"))
+        if i == 0:
+            x = build.add(Function(name), x, name="act", origin=Origin("act"))
+    graph = build.graph([x])
+    found = run(graph=graph, data=data(graph, 800), labels=None, budget={"accuracy_drop": 0.05})
+    assert found.chosen.drop.drop < 0.05
+    typed = quantise(found.problem.full, found.wishes(found.chosen))
+    fmt = found.chosen.choice.activations["act"].type
+    assert isinstance(fmt, Fixed)
+    assert typed.codes("act").format == fmt
+
+
+def test_a_limit_that_leaves_room_is_used() -> None:
+    problem = dense()
+    usual = descend(problem, COSTS["ebops"], [], lambda _: None)[0]
+    roomy = descend(problem, COSTS["ebops"], [], lambda _: None, 1.3 * usual.cost)
+    best = min(roomy, key=lambda stop: (stop.cost > 1.3 * usual.cost, stop.loss))
+    assert usual.cost < best.cost <= 1.3 * usual.cost
+    assert best.loss < usual.loss
 
 
 def test_wires_and_fixed_layers_stay_as_they_are() -> None:
