@@ -211,7 +211,9 @@ def test_a_function_of_features_of_different_sizes_has_one_format(name: str) -> 
     for i, columns in enumerate((8, 3)):
         # Columns from 1/16 to 8: each output, and what it does behind, is of another size.
         drawn = rng.normal(size=(6 if i == 0 else 8, columns)) * np.geomspace(1 / 16, 8, columns)
-        w = build.constant(drawn.astype(np.float32), name=f"w{i}", origin=Origin(f"fc{i}", "weight"))
+        w = build.constant(
+            drawn.astype(np.float32), name=f"w{i}", origin=Origin(f"fc{i}", "weight")
+        )
         x = build.add(Dense(), x, w, name=f"fc{i}", origin=Origin(f"fc{i}"))
         if i == 0:
             x = build.add(Function(name), x, name="act", origin=Origin("act"))
