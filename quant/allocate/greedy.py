@@ -116,7 +116,7 @@ class _Walk:
     def _fine(self) -> dict[str, float]:
         """Return the coarsest equal levels from which next to nothing is lost.
 
-        Of a limit that leaves room for finer ones, the path makes use.
+        They are finer where a limit leaves room for that.
         """
         level = _START
         while level < FINEST:

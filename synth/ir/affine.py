@@ -69,7 +69,7 @@ class Affine:
 
     def record(self, op: Op, inputs: Sequence[str], output: str) -> None:
         """Note how a value is computed."""
-        form = self._form(op, inputs, self._codes(output))
+        form = self._form(op, inputs, self.codes(output))
         if form is not None:
             self._forms[output] = form
 
@@ -78,12 +78,22 @@ class Affine:
         form = self._form(op, inputs, found)
         if form is None or not self._gains(op, inputs):
             return found
-        places, count = {}, 1
-        for name in sorted(form.starts):
-            places[name] = count
-            count += _size(self._codes(name))
-        points = self._computed(form, {}, places, count)
+        points = _Points(self, form.starts).result(form)
         return Codes.of_interval(_range(points, found.interval.magnitude), found.frac)
+
+    def codes(self, name: str) -> Codes:
+        """Return the type of a value."""
+        found = self._types[name]
+        assert isinstance(found, Codes)
+        return found
+
+    def constant(self, name: str) -> Array | None:
+        """Return the codes of a constant."""
+        return self._constants.get(name)
+
+    def form(self, name: str) -> _Form | None:
+        """Return how a value is computed; None of a start."""
+        return self._forms.get(name)
 
     def _form(self, op: Op, inputs: Sequence[str], result: Codes) -> _Form | None:
         """Return the form of a result; None if it is none, too large, or empty."""
@@ -92,12 +102,12 @@ class Affine:
             return None
         forms = [self._forms[x] for x in computed if x in self._forms]
         starts = frozenset[str]().union(*map(self._starts, computed))
-        sizes = [_size(self._codes(x)) for x in computed]
+        sizes = [_size(self.codes(x)) for x in computed]
         adds = op.adds == "elements" or (op.adds == "operands" and len(computed) > 1)
         mixed = adds or self._shared(computed) or _size(result) > sum(sizes)
         held = _size(result) + sum(sizes) + sum(form.held for form in forms)
         depth = 1 + max((form.depth for form in forms), default=0)
-        places = sum(_size(self._codes(x)) for x in starts)
+        places = sum(_size(self.codes(x)) for x in starts)
         if (1 + places) * held > _LARGEST or depth > _DEEPEST:
             return None
         return _Form(op, inputs, starts, mixed or any(f.mixed for f in forms), depth, held)
@@ -121,45 +131,43 @@ class Affine:
         starts = [self._starts(name) for name in names]
         return len(frozenset[str]().union(*starts)) < sum(map(len, starts))
 
-    def _codes(self, name: str) -> Codes:
-        found = self._types[name]
-        assert isinstance(found, Codes)
-        return found
 
-    # Points: row 0 with every element of the starts least, a row for each with it at its greatest
+class _Points:
+    """Values where all elements of the starts are least, row 0, and where one is greatest each."""
 
-    def _points(
-        self, name: str, known: dict[str, Array], places: Mapping[str, int], count: int
-    ) -> Array:
-        if name in self._constants:
-            return self._constants[name][None]
-        if name not in known:
-            form = self._forms.get(name)
-            known[name] = (
-                self._corners(name, places, count)
-                if form is None
-                else self._computed(form, known, places, count)
-            )
-        return known[name]
+    def __init__(self, affine: Affine, starts: frozenset[str]) -> None:
+        self._affine = affine
+        self._known: dict[str, Array] = {}
+        self._first: dict[str, int] = {}
+        self._rows = 1
+        for name in sorted(starts):
+            self._first[name] = self._rows
+            self._rows += _size(affine.codes(name))
 
-    def _corners(self, name: str, places: Mapping[str, int], count: int) -> Array:
-        interval = self._codes(name).interval
-        lo, hi = integers(interval.lo), integers(interval.hi)
-        rows = np.repeat(lo.reshape(1, -1), count, axis=0).astype(np.result_type(lo, hi))
-        own = np.arange(hi.size)
-        rows[places[name] + own, own] = hi.ravel()
-        return rows.reshape(count, *lo.shape)
-
-    def _computed(
-        self, form: _Form, known: dict[str, Array], places: Mapping[str, int], count: int
-    ) -> Array:
-        kinds = [self._codes(x) for x in form.inputs]
-        align = form.op.align(*[kind.frac for kind in kinds])
-        moved = list(zip(form.inputs, kinds, align.shifts, strict=True))
-        bound = form.op.magnitude(*[kind.interval.shifted(s) for _, kind, s in moved])
-        points = [shift_left(self._points(x, known, places, count), s) for x, _, s in moved]
-        dtype = carrier(bound)
+    def result(self, form: _Form) -> Array:
+        """Return what a form gives, [rows, *shape]."""
+        kinds = [self._affine.codes(x) for x in form.inputs]
+        shifts = form.op.align(*[kind.frac for kind in kinds]).shifts
+        aligned = [kind.interval.shifted(s) for kind, s in zip(kinds, shifts, strict=True)]
+        dtype = carrier(form.op.magnitude(*aligned))
+        points = [shift_left(self._of(x), s) for x, s in zip(form.inputs, shifts, strict=True)]
         return integers(form.op.evaluate(*[convert(p, dtype) for p in points]))
+
+    def _of(self, name: str) -> Array:
+        if (constant := self._affine.constant(name)) is not None:
+            return constant[None]
+        if name not in self._known:
+            form = self._affine.form(name)
+            self._known[name] = self._start(name) if form is None else self.result(form)
+        return self._known[name]
+
+    def _start(self, name: str) -> Array:
+        interval = self._affine.codes(name).interval
+        lo, hi = integers(interval.lo), integers(interval.hi)
+        rows = np.repeat(lo.reshape(1, -1), self._rows, axis=0).astype(np.result_type(lo, hi))
+        own = np.arange(hi.size)
+        rows[self._first[name] + own, own] = hi.ravel()
+        return rows.reshape(self._rows, *lo.shape)
 
 
 def _size(kind: Codes) -> int:
