@@ -4,8 +4,8 @@ Every float ONNX model of a folder (``SYNTH_MODELS``, by default the ``shared/mo
 checkout) that both tools convert; hls4ml at its default, ``fixed<16,6>`` throughout, and at its
 ``auto`` (result and accumulator types inferred layer by layer). Bits are those of all weights,
 biases and values that layers hand on, softmax included. Data is normally distributed: 4,000 events
-to calibrate, 1,000 others to compare. Models beyond 300,000 multiplications are left out, as their
-C++ takes a compiler minutes. Arguments are parts of names, by default all.
+to calibrate, 1,000 others to compare. Models beyond three million multiplications are left out, as
+a compiler takes minutes for their C++. Arguments are parts of names, by default all.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ from synth.load import load_graph
 from synth.passes import prepare
 
 FOLDER = Path(os.environ.get("SYNTH_MODELS", Path(__file__).parents[3] / "shared" / "models"))
-LARGEST = 300_000
+LARGEST = 3_000_000
 SHARES = (0.6, 0.9)
 """Of the bits of the narrower of hls4ml's two: the second is tried if the first is not better."""
 
