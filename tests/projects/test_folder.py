@@ -135,10 +135,12 @@ def test_leftovers_of_a_killed_process_do_not_block(tmp_path: Path) -> None:
     assert is_project(tmp_path / "jets")
 
 
+# A runner in the background may ignore SIGINT, and its children would inherit that.
 SLOW = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from projects.folder import creating
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with creating(Path(sys.argv[1])) as partial:
     (partial / "begun").touch()
     print("ready", flush=True)
