@@ -101,7 +101,7 @@ class _Vector:
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self.shapes = shapes
-        self.sizes = [int(np.prod(shape)) for shape in shapes.values()]
+        self._ends = np.cumsum([int(np.prod(shape)) for shape in shapes.values()])[:-1]
 
     def join(self, arrays: Mapping[str, Array], dtype: Any = np.float32) -> Array:
         """Return the vector of arrays; what is not given is zero."""
@@ -114,7 +114,7 @@ class _Vector:
 
     def split(self, vector: Array) -> dict[str, Array]:
         """Return the arrays that a vector is made of."""
-        parts = np.split(vector, np.cumsum(self.sizes)[:-1])
+        parts = np.split(vector, self._ends)
         return {
             name: part.reshape(shape)
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)

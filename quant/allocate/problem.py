@@ -120,16 +120,16 @@ class Problem:
         typed = self.typed
         made = {n.output for n in typed.nodes if isinstance(n.op, Cast | Table)} | set(typed.inputs)
         names = [n for n in self.graph.computed() if n in made and not self._fixed(n)]
-        found = {n: self._activation(n) for n in names}
+        tables = {node.output for node in self.graph.nodes if isinstance(node.op, Function)}
+        found = {n: self._activation(n, together=n in tables) for n in names}
         for name in self.graph.inputs:
             if name in found:
                 found[name] = found[name].with_still(self._still(name))
         return found
 
-    def _activation(self, name: str) -> Activation:
+    def _activation(self, name: str, *, together: bool) -> Activation:
         x, derivative = self.values[name], self._derivative(name)
-        node = self.graph.producers().get(name)
-        if node is not None and isinstance(node.op, Function):
+        if together:
             # One table serves all elements, so they have one format: that of one channel.
             x, derivative = x[..., None], derivative[..., None]
         return Activation.of(x, derivative)

@@ -55,7 +55,7 @@ class _Form:
 
 
 class Affine:
-    """The affine forms of a typed graph's values while it grows.
+    """Types of results, with the affine forms of a typed graph's values while it grows.
 
     Parameters
     ----------
@@ -67,19 +67,23 @@ class Affine:
         self._types, self._constants = types, constants
         self._forms: dict[str, _Form] = {}
 
-    def record(self, op: Op, inputs: Sequence[str], output: str) -> None:
-        """Note how a value is computed."""
-        form = self._form(op, inputs, self.codes(output))
-        if form is not None:
-            self._forms[output] = form
-
-    def narrowed(self, op: Op, inputs: Sequence[str], found: Codes) -> Codes:
-        """Return the type of a result, `found` by intervals, as narrow as its form proves."""
+    def infer(self, op: Op, inputs: Sequence[str]) -> Type:
+        """Return the type of a result, in the typed stage as narrow as its form proves."""
+        found = op.infer(*[self._types[x] for x in inputs])
+        if not isinstance(found, Codes) or not self._gains(op, inputs):
+            return found
         form = self._form(op, inputs, found)
-        if form is None or not self._gains(op, inputs):
+        if form is None:
             return found
         points = _Points(self, form.starts).result(form)
         return Codes.of_interval(_range(points, found.interval.magnitude), found.frac)
+
+    def record(self, op: Op, inputs: Sequence[str], output: str) -> None:
+        """Note how a value is computed; nothing is kept of the imported stage."""
+        result = self._types[output]
+        form = self._form(op, inputs, result) if isinstance(result, Codes) else None
+        if form is not None:
+            self._forms[output] = form
 
     def codes(self, name: str) -> Codes:
         """Return the type of a value."""

@@ -192,14 +192,12 @@ class Builder:
             raise type(error)(f"{error} (layer {origin.layer!r})") from None
         self._nodes.append(Node(op, inputs, unique))
         self._value(unique, result, origin)
-        if self.stage is Stage.TYPED:
-            self._affine.record(op, inputs, unique)
+        self._affine.record(op, inputs, unique)
         return unique
 
     def infer(self, op: Op, *inputs: str) -> Type:
         """Return the type that a result would have: what `add` gives it."""
-        found = op.infer(*[self.types[x] for x in inputs])
-        return self._affine.narrowed(op, inputs, found) if isinstance(found, Codes) else found
+        return self._affine.infer(op, inputs)
 
     def codes(self, name: str) -> Codes:
         """Return the type of a value of the typed stage."""

@@ -92,8 +92,11 @@ class Op:
         return Interval(*ends)
 
     def affine(self, constant: Sequence[bool]) -> bool:
-        """Whether the result is an affine function of those operands that are not constant."""
-        return False
+        """Whether the result is an affine function of those operands that are not constant.
+
+        By default, that of an operation that only adds up is.
+        """
+        return self.adds != ""
 
     def infer(self, *operands: Tensor | Codes) -> Tensor | Codes:
         """Return the type of the result of operands that are all of one stage."""

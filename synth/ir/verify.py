@@ -103,16 +103,14 @@ def _node(graph: Graph, node: Node, known: set[str], affine: Affine) -> None:
     _operation(graph, node, known)
     name, recorded = node.output, graph.types[node.output]
     try:
-        inferred = node.op.infer(*[graph.types[x] for x in node.inputs])
+        inferred = affine.infer(node.op, node.inputs)
     except (ModelError, PrecisionError) as error:
         raise _broken(graph, name, f"cannot be typed: {error}") from error
-    if isinstance(inferred, Codes):
-        inferred = affine.narrowed(node.op, node.inputs, inferred)
     if not same_type(recorded, inferred):
         raise _broken(graph, name, f"is {inferred}, but {recorded} is recorded{_where(recorded)}")
     if isinstance(recorded, Codes):
         _within_format(graph, name, recorded)
-        affine.record(node.op, node.inputs, name)
+    affine.record(node.op, node.inputs, name)
 
 
 def _operation(graph: Graph, node: Node, known: set[str]) -> None:

@@ -33,7 +33,7 @@ from synth.ir.ops import (
 from synth.ir.serialise import dump, load
 from synth.ir.verify import same_type, verify
 from synth.ir.windows import Window
-from tests.synth.support import fixed
+from tests.synth.support import codes, fixed
 
 
 def corners(graph: Graph) -> dict[str, np.ndarray]:
@@ -61,9 +61,7 @@ def assert_exact(graph: Graph) -> None:
 
 def inputs(*formats: str, shape: tuple[int, ...] = (3,)) -> tuple[Builder, list[str]]:
     build = Builder("g", Stage.TYPED)
-    return build, [
-        build.input(f"x{i}", Codes.full(shape, fixed(fmt))) for i, fmt in enumerate(formats)
-    ]
+    return build, [build.input(f"x{i}", codes(shape, fmt)) for i, fmt in enumerate(formats)]
 
 
 def constant(build: Builder, values: list[int] | np.ndarray, frac: int = 0) -> str:

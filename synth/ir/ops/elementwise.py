@@ -55,9 +55,6 @@ class Add(Elementwise):
 
     adds = "operands"
 
-    def affine(self, constant: Sequence[bool]) -> bool:
-        return True
-
     def evaluate(self, *arrays: Array) -> Array:
         return arrays[0] + arrays[1]
 
@@ -70,9 +67,6 @@ class Sub(Elementwise):
     """``a - b``."""
 
     adds = "operands"
-
-    def affine(self, constant: Sequence[bool]) -> bool:
-        return True
 
     def evaluate(self, *arrays: Array) -> Array:
         return arrays[0] - arrays[1]

@@ -26,9 +26,6 @@ class Weighted(Op):
     parameters: ClassVar[frozenset[int]] = frozenset({1, 2})
     adds = "elements"
 
-    def affine(self, constant: Sequence[bool]) -> bool:
-        return True
-
     def align(self, *fracs: int) -> Align:
         product = fracs[0] + fracs[1]
         if len(fracs) == 2:

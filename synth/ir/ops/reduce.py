@@ -111,9 +111,6 @@ class SumPool(Pool):
 
     adds = "elements"
 
-    def affine(self, constant: Sequence[bool]) -> bool:
-        return True
-
     def evaluate(self, *arrays: Array) -> Array:
         x = arrays[0]
         view = patches(x, self.window, fill=0)
