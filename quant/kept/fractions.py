@@ -50,6 +50,7 @@ def broadcast(array: Array, shape: tuple[int, ...]) -> Array:
 
 def collapsed(array: Array) -> Array:
     """Return the array with each axis along which nothing changes cut to size 1."""
+    array = np.asarray(array)  # arithmetic makes a Fraction of what has rank 0
     for axis in range(array.ndim):
         first = np.take(array, [0], axis=axis)
         if array.shape[axis] > 1 and bool(np.all(array == first)):

@@ -93,13 +93,9 @@ def _needed(site: Site, held: Held) -> Held:
     axes = tuple(i for i, size in enumerate(np.broadcast_shapes(*parts)) if size == 1)
     if interval.lo.size == 0:
         axes = ()
-    least, most = (
-        end.astype(object) * lsb * held.scale + held.offset
-        for end in (
-            interval.lo.min(axis=axes, keepdims=True),
-            interval.hi.max(axis=axes, keepdims=True),
-        )
-    )
+    ends = interval.lo.min(axis=axes, keepdims=True), interval.hi.max(axis=axes, keepdims=True)
+    # NumPy makes a number of what has rank 0.
+    least, most = (np.asarray(end, object) * lsb * held.scale + held.offset for end in ends)
     if low is not None and bool(np.all(least >= low)):
         low = None
     if high is not None and bool(np.all(most <= high)):
@@ -112,7 +108,7 @@ def _unit(parts: Sequence[Array | None]) -> Array:
 
     Only its odd part: powers of two are LSBs, which cost nothing.
     """
-    given = [part for part in parts if part is not None]
+    given = [np.asarray(part, object) for part in parts if part is not None]
     shape = np.broadcast_shapes(*(part.shape for part in given))
     rows = [np.broadcast_to(part, shape).ravel() for part in given]
     units = np.empty(len(rows[0]), object)

@@ -8,7 +8,7 @@ import pytest
 from quant.kept.held import Held, Site
 from quant.kept.settle import settled
 from synth.evaluate import evaluate
-from synth.fixed import FixedArray
+from synth.fixed import Fixed, FixedArray
 from synth.ir import Builder, Codes, Origin, Stage
 
 
@@ -49,3 +49,13 @@ def test_bounds_hold_for_every_element(
     np.testing.assert_array_equal(value, real)
     idle = bool((codes * scale == real).all())
     assert idle is (got.code == x)
+
+
+@pytest.mark.parametrize("width", [8, 90])
+def test_bounds_hold_for_a_scalar_of_any_size(width: int) -> None:
+    build = Builder("g", Stage.TYPED)
+    x = build.input("x", Codes.full((), Fixed(signed=True, width=width, frac=0)))
+    one, zero = (np.array(Fraction(value), dtype=object) for value in (1, 0))
+    got = settled(Site(build, "y", Origin("y")), Held(x, one, zero, zero))
+    assert got.is_code
+    assert build.codes(got.code).interval.hull == (0, (1 << (width - 1)) - 1)
